@@ -1,0 +1,164 @@
+"""Distributions: how a compression ratio is shared out over the layers.
+
+A distribution is a function of the layers' weight shapes and the ratio that gives each layer's density,
+a float. `allocate` turns densities into budgets, whole numbers of edges. Register your own:
+
+    @distributions.register("mine")
+    def mine(shapes: Shapes, ratio: float) -> Densities: ...
+
+Distributions that come from a ranking pruner's mask (snip, synflow, …) need a network and live in
+`mica.sparsify`.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from mica.apportionment import apportion
+from mica.errors import UserError
+from mica.registry import Registry
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Layer name → weight shape, in execution order."""
+Densities = dict[str, float]
+"""Layer name → kept / all, from 0 to 1."""
+Budget = dict[str, int]
+"""Layer name → number of edges that the layer keeps."""
+Rounding = Literal["floor", "exact"]
+
+Distribution = Callable[[Shapes, float], Densities]
+distributions: Registry[Distribution] = Registry("distribution")
+
+
+def allocate(shapes: Shapes, distribution: str, ratio: float, rounding: Rounding = "floor") -> Budget:
+    """Each layer's budget under a named distribution at a compression ratio.
+
+    `floor` rounds each layer down on its own, as the published results did, so the total falls a
+    little short of all/ratio. `exact` makes the total exactly round(all/ratio) by largest remainders,
+    with at least one edge in every layer as long as the total allows it.
+
+    Raises:
+        UserError: the ratio is below 1 or not finite.
+        UnknownName: no such distribution.
+    """
+    check_ratio(ratio)
+    densities = distributions.get(distribution)(shapes, ratio)
+    sizes = _sizes(shapes)
+    if rounding == "exact":
+        weights = {name: size * densities[name] for name, size in sizes.items()}
+        return apportion(sizes, weights, target_edges(sum(sizes.values()), ratio, "exact"))
+    return {name: math.floor(size * densities[name]) for name, size in sizes.items()}
+
+
+def target_edges(edges: int, ratio: float, rounding: Rounding) -> int:
+    """How many of a network's edges a ratio keeps: N − ⌊N(1 − 1/ratio)⌋, or N/ratio rounded half up."""
+    if rounding == "exact":
+        return math.floor(edges / ratio + 0.5)
+    return edges - math.floor(edges * (1 - 1 / ratio))
+
+
+def check_ratio(ratio: float) -> None:
+    """Raises `UserError` unless the compression ratio is a finite number of at least 1."""
+    if not (math.isfinite(ratio) and ratio >= 1):
+        raise UserError(f"a compression ratio is a number from 1 on (10^0, dense), found {ratio}")
+
+
+@distributions.register("uniform")
+def uniform(shapes: Shapes, ratio: float) -> Densities:
+    """The same density for every layer."""
+    return {name: 1 / ratio for name in shapes}
+
+
+@distributions.register("uniform-plus")
+def uniform_plus(shapes: Shapes, ratio: float) -> Densities:
+    """First layer dense, last layer at least 20 % dense, the rest uniform (Gale et al. 2019).
+
+    Where those two alone would exceed the ratio's edges, it is `uniform`.
+    """
+    sizes = _sizes(shapes)
+    names = list(sizes)
+    target = sum(sizes.values()) / ratio
+    first, last = names[0], names[-1]
+    densities = {first: 1.0}
+    if last != first:
+        rest = sum(sizes.values()) - sizes[first]
+        density = (target - sizes[first]) / rest
+        if density < 0.2:
+            densities[last] = 0.2
+    free = [name for name in names if name not in densities]
+    left = target - sum(sizes[name] * density for name, density in densities.items())
+    if left < 0 or (not free and left > 0):
+        return uniform(shapes, ratio)
+    share = left / sum(sizes[name] for name in free) if free else 0.0
+    return {name: densities.get(name, share) for name in names}
+
+
+@distributions.register("erk")
+def erk(shapes: Shapes, ratio: float) -> Densities:
+    """Erdős-Rényi-Kernel (Evci et al. 2020; paper section 2).
+
+    Density is proportional to (C_in + C_out + k_h + k_w) / (C_in · C_out · k_h · k_w), or to
+    (in + out) / (in · out). A layer that would pass density 1 becomes dense; the rest solve again.
+    """
+    sizes = _sizes(shapes)
+    raw = {name: sum(shape) / math.prod(shape) for name, shape in shapes.items()}
+    # Each layer's share of the target is counted on its own and rounded, as the reference does.
+    zeros = {name: math.floor(size * (1 - 1 / ratio)) for name, size in sizes.items()}
+    dense: set[str] = set()
+    while True:
+        free = [name for name in sizes if name not in dense]
+        if not free:
+            return {name: 1.0 for name in sizes}
+        left = sum(sizes[name] - zeros[name] for name in free) - sum(zeros[name] for name in dense)
+        scale = left / sum(raw[name] * sizes[name] for name in free)
+        highest = max(raw[name] for name in free)
+        if highest * scale <= 1:
+            return {name: 1.0 if name in dense else scale * raw[name] for name in sizes}
+        dense |= {name for name in free if raw[name] == highest}
+
+
+@distributions.register("igq")
+def igq(shapes: Shapes, ratio: float) -> Densities:
+    """Ideal Gas Quotas (Vysogorets & Kempe 2023; paper section 2): density 1 / (F·|E| + 1).
+
+    The force F is bisected until the whole density is within one edge of the target. Low end, high
+    end and midpoint are all tried in each round: at extreme ratios the answer depends on it, and the
+    published results used this order.
+    """
+    sizes = _sizes(shapes)
+    edges = sum(sizes.values())
+    target = 1 / ratio
+
+    def densities(force: float) -> Densities:
+        # Through the sparsity and back: the reference stores it, and float64 rounds on the way.
+        return {name: 1 - (1 - 1 / (force * size + 1)) for name, size in sizes.items()}
+
+    def density(force: float) -> float:
+        return sum(size / (force * size + 1) for size in sizes.values()) / edges
+
+    low, high = 0.0, 1e20
+    while True:
+        middle = (low + high) / 2
+        for force in (low, high, middle):
+            if abs(density(force) - target) < 1 / edges:
+                return densities(force)
+        if middle in (low, high):  # float64 holds nothing between them
+            return densities(middle)
+        low, high = (middle, high) if density(middle) > target else (low, middle)
+
+
+@distributions.register("epl")
+def epl(shapes: Shapes, ratio: float) -> Densities:
+    """Edges per layer: the same number for every layer; what overflows a small one is shared again."""
+    sizes = _sizes(shapes)
+    left = sum(sizes.values()) / ratio
+    counts: dict[str, float] = {}
+    by_size = sorted(sizes, key=lambda name: sizes[name])
+    for done, name in enumerate(by_size):
+        counts[name] = min(float(sizes[name]), left / (len(by_size) - done))
+        left -= counts[name]
+    return {name: counts[name] / sizes[name] for name in sizes}
+
+
+def _sizes(shapes: Shapes) -> dict[str, int]:
+    return {name: math.prod(shape) for name, shape in shapes.items()}

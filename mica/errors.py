@@ -1,0 +1,21 @@
+"""Errors that a user can act on. Anything else that is raised is a bug of ours."""
+
+
+class UserError(ValueError):
+    """Wrong use or wrong input: one message that says what was found and what is allowed."""
+
+
+class TraceError(UserError):
+    """A network holds an operation that cannot be followed; the message names module and operation."""
+
+
+class DataError(UserError):
+    """A data set is missing, unreadable, or not of the shape that was promised."""
+
+
+class UnknownName(UserError):
+    """A name that no registry knows; the message lists the known ones and the nearest."""
+
+
+class NumericError(UserError):
+    """A score left the range of floating-point numbers, so that ranking by it would mean nothing."""

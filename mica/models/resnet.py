@@ -1,0 +1,76 @@
+"""The residual networks of He et al. (2016) for small images: 16, 32 and 64 channels in three stages."""
+
+import torch
+from torch import Tensor, nn
+
+from mica.models.registry import initialise, models
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions beside a shortcut: the identity, or a 1×1 convolution where the shape changes."""
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels != width:
+            conv = nn.Conv2d(channels, width, 1, stride=stride, bias=False)
+            self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        return torch.relu(residual + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """A first convolution, three stages of blocks, a global average pool and one linear layer."""
+
+    def __init__(self, blocks: int, input_shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(input_shape[0], 16, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(16)
+        stages: list[nn.Module] = []
+        channels = 16
+        for width, stride in ((16, 1), (32, 2), (64, 2)):
+            for index in range(blocks):
+                stages.append(Block(channels, width, stride if index == 0 else 1))
+                channels = width
+        self.blocks = nn.Sequential(*stages)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.fc = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.pool(self.blocks(torch.relu(self.bn(self.conv(x)))))
+        scores: Tensor = self.fc(features)
+        return scores
+
+
+def _resnet(depth: int, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    return initialise(ResNet((depth - 2) // 6, input_shape, classes))
+
+
+@models.register("resnet20")
+def resnet20(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """ResNet-20: 22 prunable layers, 270,896 edges for CIFAR-10 (paper section 4.2)."""
+    return _resnet(20, input_shape, classes)
+
+
+@models.register("resnet32")
+def resnet32(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """ResNet-32."""
+    return _resnet(32, input_shape, classes)
+
+
+@models.register("resnet44")
+def resnet44(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """ResNet-44."""
+    return _resnet(44, input_shape, classes)
+
+
+@models.register("resnet56")
+def resnet56(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """ResNet-56."""
+    return _resnet(56, input_shape, classes)

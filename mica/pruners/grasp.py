@@ -1,0 +1,33 @@
+"""GraSP: the edges that carry the gradient flow stay (Wang et al. 2020)."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mica.pruners.network import Network, gradients, leaves
+from mica.pruners.registry import ranking
+
+_TEMPERATURE = 200.0
+"""Divides the logits: it keeps the softmax of an untrained network away from saturation."""
+
+
+@ranking("grasp")
+def grasp(network: Network, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """w ⊙ (H g), the highest kept: gradient g and Hessian H of the mean loss over the scoring images.
+
+    Wang et al. (2020), equation 8, prune the highest −w ⊙ (H g), which is the same.
+    """
+    weights = leaves(weights)
+    gradient = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for loss in network.batch_losses(weights, _TEMPERATURE):
+        for name, part in gradients(loss, weights).items():
+            gradient[name] += part
+    # H g = ∂(∇L · g)/∂w with g held fixed, and it sums over batches as the loss does.
+    product = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for loss in network.batch_losses(weights, _TEMPERATURE):
+        parts = gradients(loss, weights, create_graph=True)
+        flow = torch.stack([(part * gradient[name]).sum() for name, part in parts.items()]).sum()
+        for name, part in gradients(flow, weights).items():
+            product[name] += part
+    return {name: weight.detach() * product[name] for name, weight in weights.items()}

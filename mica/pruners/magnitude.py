@@ -1,0 +1,14 @@
+"""Magnitude: the largest initial weights stay."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from mica.pruners.network import Network
+from mica.pruners.registry import ranking
+
+
+@ranking("magnitude", needs_images=False)
+def magnitude(network: Network, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """|w|."""
+    return {name: weight.abs() for name, weight in weights.items()}

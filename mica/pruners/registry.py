@@ -1,0 +1,66 @@
+"""What a pruner is, and where pruners are registered.
+
+There are two kinds. A *placing* pruner puts a given budget into the layers without looking at the
+weights. A *ranking* pruner only scores edges; which of them stay is decided here for all of them alike
+(`mica.pruners.ranking`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from mica.graph import LayerGraph
+from mica.masks import Masks
+from mica.pruners.network import Network
+from mica.registry import Registry
+
+Place = Callable[[LayerGraph, Mapping[str, int], np.random.Generator], Masks]
+Score = Callable[[Network, Mapping[str, Tensor]], Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class PlacingPruner:
+    """Places each layer's budget of edges, exactly."""
+
+    place: Place
+    """(graph, budget, random stream) → masks with exactly the budget."""
+
+
+@dataclass(frozen=True)
+class RankingPruner:
+    """Scores edges; the highest scores are kept."""
+
+    score: Score
+    """(network, current weights of the prunable layers, pruned ones zero) → scores of the same shapes."""
+    iterations: int = 1
+    """Score and prune this many times, along an exponential schedule."""
+    needs_images: bool = True
+    """Whether `score` looks at training images and labels."""
+
+
+Pruner = PlacingPruner | RankingPruner
+pruners: Registry[Pruner] = Registry("pruner")
+
+
+def placing(name: str) -> Callable[[Place], PlacingPruner]:
+    """Decorator that registers a function as a placing pruner."""
+
+    def add(place: Place) -> PlacingPruner:
+        pruner = PlacingPruner(place)
+        pruners.register(name)(pruner)
+        return pruner
+
+    return add
+
+
+def ranking(name: str, *, iterations: int = 1, needs_images: bool = True) -> Callable[[Score], RankingPruner]:
+    """Decorator that registers a scoring function as a ranking pruner."""
+
+    def add(score: Score) -> RankingPruner:
+        pruner = RankingPruner(score, iterations, needs_images)
+        pruners.register(name)(pruner)
+        return pruner
+
+    return add

@@ -1,0 +1,20 @@
+"""SNIP: the edges whose removal changes the loss most, to first order, stay (Lee et al. 2019)."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mica.pruners.network import Network, gradients, leaves
+from mica.pruners.registry import ranking
+
+
+@ranking("snip")
+def snip(network: Network, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """|g ⊙ w|, g the gradient of the mean loss over the scoring images."""
+    weights = leaves(weights)
+    gradient = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for loss in network.batch_losses(weights):
+        for name, part in gradients(loss, weights).items():
+            gradient[name] += part
+    return {name: (gradient[name] * weight.detach()).abs() for name, weight in weights.items()}

@@ -1,0 +1,61 @@
+"""Named extension points: pruners, distributions, models and data sets are looked up here."""
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from mica.errors import UnknownName
+
+T = TypeVar("T")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A tail for error messages, `; did you mean 'x'?`, or nothing when no known name is near."""
+    match = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+class Registry(Generic[T]):
+    """Name → entry. A name of the form `package.module:attribute` loads a user's own entry."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that files an entry under `name`; a second entry of one name is an error."""
+
+        def add(entry: T) -> T:
+            if name in self._entries:
+                raise ValueError(f"{self.kind} {name!r} is registered twice")
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def names(self) -> list[str]:
+        """The registered names, in order of registration."""
+        return list(self._entries)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def get(self, name: str) -> T:
+        """The entry of this name; raises `UnknownName` with the known ones and the nearest."""
+        if name in self._entries:
+            return self._entries[name]
+        if ":" in name:
+            return self._load(name)
+        raise UnknownName(
+            f"unknown {self.kind} {name!r}: known are {', '.join(self._entries)}, "
+            f"or your own as package.module:name{nearest(name, self._entries)}"
+        )
+
+    def _load(self, path: str) -> T:
+        module_name, _, attribute = path.partition(":")
+        try:
+            entry: T = getattr(importlib.import_module(module_name), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UnknownName(f"{self.kind} {path!r} cannot be loaded: {error}") from error
+        return entry
