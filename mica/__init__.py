@@ -6,17 +6,44 @@
     mica.apply(model, masks)           # zero the rest, and keep it zero while the model trains
 
 Registries, each with `names()` and `get(name)`: `mica.pruners.pruners`, `mica.distributions.distributions`,
-`mica.models.models`, `mica.data.datasets`.
+`mica.models.models`, `mica.data.datasets`. One whole trial: `mica.trial.run`.
 """
 
-from mica.errors import DataError, NumericError, TraceError, UnknownName, UserError
-from mica.graph import Layer, LayerGraph
-from mica.masks import Masks, apply
-from mica.reachability import functional, functional_node_share
-from mica.sparsify import sparsify
-from mica.tracing import trace
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mica.errors import DataError, NumericError, TraceError, UnknownName, UserError
+    from mica.graph import Layer, LayerGraph
+    from mica.masks import Masks, apply
+    from mica.reachability import functional, functional_node_share
+    from mica.sparsify import sparsify
+    from mica.tracing import trace
+
+__version__ = "0.1.0"
 
 __all__ = [
     "DataError", "Layer", "LayerGraph", "Masks", "NumericError", "TraceError", "UnknownName", "UserError",
     "apply", "functional", "functional_node_share", "sparsify", "trace",
 ]  # fmt: skip
+
+_HOMES = {
+    "mica.errors": ("DataError", "NumericError", "TraceError", "UnknownName", "UserError"),
+    "mica.graph": ("Layer", "LayerGraph"),
+    "mica.masks": ("Masks", "apply"),
+    "mica.reachability": ("functional", "functional_node_share"),
+    "mica.sparsify": ("sparsify",),
+    "mica.tracing": ("trace",),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load on first use: a sweep's driver imports mica too, and has no use for torch's 400 MB."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module 'mica' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -12,11 +12,11 @@ Distributions that come from a ranking pruner's mask (snip, synflow, …) need a
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 from mica.apportionment import apportion
 from mica.errors import UserError
 from mica.registry import Registry
+from mica.words import Rounding
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Layer name → weight shape, in execution order."""
@@ -24,7 +24,7 @@ Densities = dict[str, float]
 """Layer name → kept / all, from 0 to 1."""
 Budget = dict[str, int]
 """Layer name → number of edges that the layer keeps."""
-Rounding = Literal["floor", "exact"]
+
 
 Distribution = Callable[[Shapes, float], Densities]
 distributions: Registry[Distribution] = Registry("distribution")

@@ -153,13 +153,18 @@ def _count(op: Op, layer: Layer | None, sources: list[Tensor], weight: Tensor | 
         if not layer.is_conv:
             return F.linear(x, weight)
         return F.conv2d(
-            x, weight, stride=layer.stride, padding=layer.padding, dilation=layer.dilation, groups=layer.groups
+            x,
+            weight,
+            stride=layer.stride,
+            padding=layer.padding,
+            dilation=layer.dilation,
+            groups=layer.groups,
         )
     if op.kind == "pool":
         return _pool_sum(op, x)
     if op.kind == "adaptive_pool":
         # An average over at most all pixels: times their number it is at least 1 again.
-        return F.adaptive_avg_pool2d(x, op.shape[1:]) * x[0, 0].numel()
+        return F.adaptive_avg_pool2d(x, (op.shape[1], op.shape[2])) * x[0, 0].numel()
     if op.kind == "flatten":
         return x.flatten(1)
     if op.kind == "add":

@@ -2,10 +2,11 @@
 
 import difflib
 import importlib
-from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
 
-from mica.errors import UnknownName
+from mica.errors import UnknownName, UserError
 
 T = TypeVar("T")
 
@@ -14,6 +15,28 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A tail for error messages, `; did you mean 'x'?`, or nothing when no known name is near."""
     match = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def check_options(
+    what: str, function: Callable[..., object], options: Mapping[str, Any], *, given: int = 0
+) -> None:
+    """Raises `UserError` unless `function` takes these keyword arguments, and needs no others.
+
+    Args:
+        what: names the entry in messages, such as `model 'mlp'`.
+        given: how many leading arguments the caller passes itself.
+    """
+    parameters = list(inspect.signature(function).parameters.values())[given:]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters]
+    for option in options:
+        if option not in known:
+            allowed = ", ".join(known) or "none"
+            raise UserError(f"{what} has no option {option!r}: allowed are {allowed}{nearest(option, known)}")
+    missing = [p.name for p in parameters if p.default is p.empty and p.name not in options]
+    if missing:
+        raise UserError(f"{what} needs the option {missing[0]!r}; its options are {', '.join(known)}")
 
 
 class Registry(Generic[T]):

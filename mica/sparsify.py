@@ -2,26 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from mica import rng
-from mica.distributions import Budget, Rounding, allocate, check_ratio
+from mica.distributions import Budget, allocate, check_ratio
 from mica.errors import UserError
 from mica.graph import LayerGraph
 from mica.masks import Masks
 from mica.methods import DENSE, GLOBAL, Method, combine, is_ranking, parse_method
 from mica.pruners import Network, PlacingPruner, pruners
 from mica.pruners.mica import mica
-from mica.pruners.network import BatchNormMode
-from mica.pruners.node_counts import NodeCounts
 from mica.pruners.ranking import rank_globally, rank_within_layers
 from mica.reachability import functional
 from mica.tracing import trace
-
-BudgetKind = Literal["nominal", "corrected"]
+from mica.words import BatchNormMode, BudgetKind, NodeCounts, Rounding
 
 
 def sparsify(
@@ -130,7 +126,9 @@ class _Task:
         assert isinstance(pruner, PlacingPruner)
         masks = pruner.place(self.network.graph, budget, stream)
         if masks.counts() != dict(budget):
-            raise UserError(f"pruner {name!r} did not place its budget: {_difference(masks.counts(), budget)}")
+            raise UserError(
+                f"pruner {name!r} did not place its budget: {_difference(masks.counts(), budget)}"
+            )
         return masks
 
 
@@ -144,5 +142,3 @@ def _check(graph: LayerGraph, masks: Masks) -> None:
 def _difference(found: Mapping[str, object], expected: Mapping[str, object]) -> str:
     names = [name for name in {**found, **expected} if found.get(name) != expected.get(name)]
     return "; ".join(f"{n}: found {found.get(n)}, expected {expected.get(n)}" for n in names[:3])
-
-

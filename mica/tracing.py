@@ -314,5 +314,3 @@ def _argument(node: fx.Node, position: int, keyword: str, default: Any = None) -
 def _pair(value: Any) -> tuple[int, int]:
     first, second = value if isinstance(value, (tuple, list)) else (value, value)
     return int(first), int(second)
-
-

@@ -1,6 +1,6 @@
 """The paper's networks, and where a user's own are found."""
 
 from mica.models import mlp, resnet, vgg
-from mica.models.registry import CONVOLUTIONAL_SIDE, build, check_options, models
+from mica.models.registry import CONVOLUTIONAL_SIDE, build, models
 
-__all__ = ["CONVOLUTIONAL_SIDE", "build", "check_options", "mlp", "models", "resnet", "vgg"]
+__all__ = ["CONVOLUTIONAL_SIDE", "build", "mlp", "models", "resnet", "vgg"]

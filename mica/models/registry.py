@@ -1,14 +1,12 @@
 """Models by name. A model is a function `(input_shape, classes, **options) -> nn.Module`."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
 from mica import rng
-from mica.errors import UserError
-from mica.registry import Registry, nearest
+from mica.registry import Registry, check_options
 
 Build = Callable[..., nn.Module]
 models: Registry[Build] = Registry("model")
@@ -42,23 +40,9 @@ def build(
         UserError: the model does not take these options.
     """
     builder = models.get(name)
-    check_options(name, builder, options or {})
+    check_options(f"model {name!r}", builder, options or {}, given=2)
     with rng.torch_seeded(seed, "weights"):
         return builder(input_shape, classes, **(options or {}))
-
-
-def check_options(name: str, builder: Build, options: Mapping[str, Any]) -> None:
-    """Raises `UserError` for an option that the model's function does not take."""
-    parameters = list(inspect.signature(builder).parameters.values())[2:]
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    known = [parameter.name for parameter in parameters]
-    for option in options:
-        if option not in known:
-            allowed = ", ".join(known) or "none"
-            raise UserError(
-                f"model {name!r} has no option {option!r}: allowed are {allowed}{nearest(option, known)}"
-            )
 
 
 def initialise(model: nn.Module) -> nn.Module:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mica.graph import LayerGraph
 
-Ids = np.ndarray
+Ids = NDArray[np.int64]
 """int64 (units,): the channel of each unit along an operation's first dimension (channels, or features)."""
 
 

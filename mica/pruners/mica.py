@@ -8,11 +8,12 @@ from torch import Tensor
 
 from mica.graph import Layer, LayerGraph
 from mica.masks import Masks
-from mica.pruners.channels import channels
-from mica.pruners.node_counts import NodeCounts, chosen_outputs, shares
+from mica.pruners.channels import Ids, channels
+from mica.pruners.node_counts import chosen_outputs, shares
 from mica.pruners.registry import placing
 from mica.pruners.repair import repair
 from mica.reachability import input_nodes, step
+from mica.words import NodeCounts
 
 _DEAD = -1
 """Stands for the channel of an input node that no signal reaches."""
@@ -53,9 +54,7 @@ def mica(
     return repair(graph, masks, outputs, rng)
 
 
-def _place_layer(
-    layer: Layer, edges: int, nodes: np.ndarray, outputs: np.ndarray, rng: np.random.Generator
-) -> Tensor:
+def _place_layer(layer: Layer, edges: int, nodes: Ids, outputs: Ids, rng: np.random.Generator) -> Tensor:
     """One layer's mask. `nodes` holds each input node's channel, or `_DEAD`, group after group."""
     mask = np.zeros((layer.groups, layer.edges // layer.groups), dtype=bool)
     by_group = zip(mask, nodes.reshape(layer.groups, -1), shares(edges, outputs, layer), strict=True)
@@ -64,9 +63,7 @@ def _place_layer(
     return torch.from_numpy(mask).view(layer.shape)
 
 
-def _place(
-    edges: int, nodes: np.ndarray, outputs: np.ndarray, all_outputs: int, rng: np.random.Generator
-) -> np.ndarray:
+def _place(edges: int, nodes: Ids, outputs: Ids, all_outputs: int, rng: np.random.Generator) -> Ids:
     """Which edges to keep, as indices output · inputs + input.
 
     Room is taken in this order: the minimum connection, the rest of V_in × V_out, other outputs with
@@ -82,9 +79,7 @@ def _place(
     return placed
 
 
-def _minimum_connection(
-    live: np.ndarray, channel: np.ndarray, outputs: np.ndarray, inputs: int, rng: np.random.Generator
-) -> np.ndarray:
+def _minimum_connection(live: Ids, channel: Ids, outputs: Ids, inputs: int, rng: np.random.Generator) -> Ids:
     """Edges that give every live input node and every chosen output a partner, most needed first.
 
     One random position of every live channel comes first: that alone keeps the channel's producers
@@ -106,12 +101,12 @@ def _minimum_connection(
 
 def _fill_at_random(
     wanted: int,
-    outputs: np.ndarray,
-    nodes: np.ndarray,
+    outputs: Ids,
+    nodes: Ids,
     inputs: int,
-    placed: np.ndarray,
+    placed: Ids,
     rng: np.random.Generator,
-) -> np.ndarray:
+) -> Ids:
     """Up to `wanted` random edges of outputs × nodes that are not placed yet, without repeats."""
     if not len(outputs) or not len(nodes):
         return np.empty(0, dtype=np.int64)
@@ -125,4 +120,5 @@ def _fill_at_random(
     ranks = np.sort(rng.choice(free, min(wanted, free), replace=False, shuffle=False))
     # The r-th free cell lies behind as many taken ones as have at most r free cells before them.
     cells = ranks + np.searchsorted(taken - np.arange(len(taken)), ranks, side="right")
-    return outputs[cells // len(nodes)] * inputs + nodes[cells % len(nodes)]
+    edges: Ids = outputs[cells // len(nodes)] * inputs + nodes[cells % len(nodes)]
+    return edges

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +11,7 @@ from torch.func import functional_call
 
 from mica.errors import UserError
 from mica.graph import LayerGraph
-
-BatchNormMode = Literal["eval", "train"]
+from mica.words import BatchNormMode
 
 _BATCH = 128
 """Images in one pass of scoring; with batch norm in eval mode it changes nothing but memory."""
@@ -35,9 +33,14 @@ class Network:
     batch_norm: BatchNormMode = "eval"
     """Whether batch norm uses its running statistics or each batch's own while scoring."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network's parameters lie."""
+        return next(self.model.parameters()).device
+
     def weights(self) -> dict[str, Tensor]:
         """Layer name → initial weight, detached and shared with the network."""
-        return {name: self.model.get_submodule(name).weight.detach() for name in self.graph.layers}  # type: ignore[union-attr]
+        return {name: self.model.get_parameter(f"{name}.weight").detach() for name in self.graph.layers}
 
     def forward(self, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
         """Scores of the classes (N, classes) with the prunable weights replaced by `weights`."""
@@ -48,13 +51,14 @@ class Network:
         return scores
 
     def absolute_forward(self, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        """`forward` in float64 with all other parameters and buffers made positive, batch norm in eval mode."""
+        """`forward` in float64, all other parameters and buffers made positive, batch norm in eval mode."""
+        replaced = {f"{name}.weight": weight for name, weight in weights.items()}
         state = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
         absolute = {
-            name: value.detach().double().abs() if value.is_floating_point() else value.clone()
+            name: value.detach().abs().double() if value.is_floating_point() else value.clone()
             for name, value in state.items()
+            if name not in replaced
         }
-        replaced = {f"{name}.weight": weight for name, weight in weights.items()}
         with _scoring_mode(self.model, "eval"):
             scores: Tensor = functional_call(self.model, {**absolute, **replaced}, (images,))
         return scores

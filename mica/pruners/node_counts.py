@@ -1,15 +1,13 @@
 """How many channels each layer of a MiCA network uses (paper section 3, equations 1 to 3)."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 
 from mica.apportionment import apportion
 from mica.graph import Layer, LayerGraph
-from mica.pruners.channels import Channels
-
-NodeCounts = Literal["random", "max", "min"]
+from mica.pruners.channels import Channels, Ids
+from mica.words import NodeCounts
 
 
 def chosen_outputs(
@@ -18,7 +16,7 @@ def chosen_outputs(
     channels: Channels,
     node_counts: NodeCounts,
     rng: np.random.Generator,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Ids]:
     """Layer name → the output channels that the layer is to use, |V_out| of them.
 
     Goes from the output back: each layer, given its own |V_out|, asks its producers for as many
@@ -26,14 +24,18 @@ def chosen_outputs(
     """
     requests = [0] * len(graph.ops)
     requests[-1] = graph.ops[-1].shape[0]
-    outputs: dict[str, np.ndarray] = {}
+    outputs: dict[str, Ids] = {}
     for index in range(len(graph.ops) - 1, -1, -1):
         op, wanted = graph.ops[index], requests[index]
         if op.kind == "layer":
             layer = graph.layers[op.name]
             count = min(wanted, budget[op.name], layer.shape[0])
             outputs[op.name] = channels.first(index, count)
-            sources = [_request(layer, budget[op.name], outputs[op.name], channels.ids[op.inputs[0]], node_counts, rng)]
+            sources = [
+                _request(
+                    layer, budget[op.name], outputs[op.name], channels.ids[op.inputs[0]], node_counts, rng
+                )
+            ]
         elif op.kind == "cat":
             sources = _split_request(wanted, [channels.width(i) for i in op.inputs], rng)
         else:
@@ -43,7 +45,7 @@ def chosen_outputs(
     return {name: outputs[name] for name in graph.layers}
 
 
-def shares(edges: int, outputs: np.ndarray, layer: Layer) -> list[tuple[int, np.ndarray]]:
+def shares(edges: int, outputs: Ids, layer: Layer) -> list[tuple[int, Ids]]:
     """For each group of a convolution its edges and its chosen outputs, numbered within the group.
 
     Edges go to groups by their number of chosen outputs, as far as those can hold them; what is left
@@ -53,7 +55,9 @@ def shares(edges: int, outputs: np.ndarray, layer: Layer) -> list[tuple[int, np.
         return [(edges, outputs)]
     width, room = layer.shape[0] // layer.groups, layer.edges // layer.groups
     chosen = [outputs[outputs // width == group] % width for group in range(layer.groups)]
-    inside = {group: len(chosen[group]) * (room // width) for group in range(layer.groups) if len(chosen[group])}
+    inside = {
+        group: len(chosen[group]) * (room // width) for group in range(layer.groups) if len(chosen[group])
+    }
     granted = apportion(inside, inside, min(edges, sum(inside.values())))
     spare = {group: room - granted.get(group, 0) for group in range(layer.groups)}
     spilled = apportion(spare, spare, edges - sum(granted.values()))
@@ -63,8 +67,8 @@ def shares(edges: int, outputs: np.ndarray, layer: Layer) -> list[tuple[int, np.
 def _request(
     layer: Layer,
     edges: int,
-    outputs: np.ndarray,
-    input_ids: np.ndarray,
+    outputs: Ids,
+    input_ids: Ids,
     node_counts: NodeCounts,
     rng: np.random.Generator,
 ) -> int:

@@ -1,15 +1,17 @@
 """From scores to masks: the part that all ranking pruners share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from mica.distributions import Rounding, target_edges
+from mica.distributions import target_edges
 from mica.errors import NumericError
 from mica.masks import Masks
 from mica.pruners.network import Network
 from mica.pruners.registry import RankingPruner
+from mica.words import Rounding
 
 
 def rank_globally(pruner: RankingPruner, network: Network, ratio: float, rounding: Rounding) -> Masks:
@@ -20,7 +22,7 @@ def rank_globally(pruner: RankingPruner, network: Network, ratio: float, roundin
     edges = network.graph.edges
     steps = pruner.iterations
     schedule = [target_edges(edges, ratio ** (step / steps), rounding) for step in range(1, steps + 1)]
-    return _prune(pruner, network, [{"all layers": count} for count in schedule], {"all layers": network.graph.layers})
+    return _prune(pruner, network, [{"all": count} for count in schedule], {"all": network.graph.layers})
 
 
 def rank_within_layers(pruner: RankingPruner, network: Network, budget: Mapping[str, int]) -> Masks:
@@ -38,39 +40,56 @@ def rank_within_layers(pruner: RankingPruner, network: Network, budget: Mapping[
 
 
 def _prune(
-    pruner: RankingPruner, network: Network, schedule: list[dict[str, int]], pools: Mapping[str, object]
+    pruner: RankingPruner,
+    network: Network,
+    schedule: list[dict[str, int]],
+    pools: Mapping[str, Iterable[str]],
 ) -> Masks:
     """Score what is left and keep the best of each pool of layers, once for each entry of the schedule."""
     initial = network.weights()
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in initial.items()}
+    alive = {
+        pool: torch.arange(sum(initial[name].numel() for name in names), device=network.device)
+        for pool, names in pools.items()
+    }
     for counts in schedule:
-        weights = {name: weight * masks[name] for name, weight in initial.items()}
-        scores = pruner.score(network, weights)
-        for pool, count in counts.items():
-            names = list(pools[pool])  # type: ignore[call-overload]
-            kept = _highest([scores[name] for name in names], [masks[name] for name in names], count)
-            masks.update(zip(names, kept, strict=True))
+        scores = pruner.score(network, {name: weight * masks[name] for name, weight in initial.items()})
+        for pool, names in pools.items():
+            values = torch.cat([scores[name].flatten() for name in names])[alive[pool]]
+            alive[pool] = alive[pool][_highest(values, counts[pool])]
+            masks |= _as_masks(alive[pool], {name: initial[name] for name in names})
     return Masks({name: mask.cpu() for name, mask in masks.items()})
 
 
-def _highest(scores: list[Tensor], masks: list[Tensor], count: int) -> list[Tensor]:
-    """Of the edges that `masks` keep, exactly the `count` best; of equal scores the earlier ones.
+def _highest(values: Tensor, count: int) -> Tensor:
+    """Indices of exactly the `count` highest values, in order; of equal ones the earlier.
 
     Raises:
-        NumericError: a score is NaN or infinite.
+        NumericError: a value is NaN or infinite.
     """
-    alive = torch.cat([mask.flatten() for mask in masks]).nonzero().squeeze(1)
-    values = torch.cat([score.flatten() for score in scores])[alive]
     if not torch.isfinite(values).all():
         raise NumericError("scores overflowed: the network's weights or its depth are out of float range")
-    assert count <= len(alive), "a schedule never grows"
-    kept = torch.zeros(sum(mask.numel() for mask in masks), dtype=torch.bool, device=values.device)
-    if count:
-        # kthvalue and a sweep over the ties: exact and repeatable, where topk may break ties either way.
-        threshold = torch.kthvalue(values, len(values) - count + 1).values
-        above = values > threshold
-        ties = (values == threshold).nonzero().squeeze(1)[: count - int(above.sum())]
-        above[ties] = True
-        kept[alive[above]] = True
-    parts = kept.split([mask.numel() for mask in masks])
-    return [part.view_as(mask) for part, mask in zip(parts, masks, strict=True)]
+    if count == 0:
+        return torch.empty(0, dtype=torch.int64, device=values.device)
+    # A threshold and a sweep over the ties: exact and repeatable, where topk may break ties either way.
+    threshold = _kth_highest(values, count)
+    kept = values > threshold
+    ties = (values == threshold).nonzero().squeeze(1)
+    kept[ties[: count - int(kept.sum())]] = True
+    return kept.nonzero().squeeze(1)
+
+
+def _kth_highest(values: Tensor, count: int) -> float:
+    rank = len(values) - count
+    if values.device.type == "cpu":  # torch crawls where scores are as skewed as SynFlow's
+        return float(np.partition(values.numpy(), rank)[rank])
+    return float(torch.kthvalue(values, rank + 1).values)
+
+
+def _as_masks(alive: Tensor, layers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Masks of some layers from the flat indices of the edges they keep together."""
+    sizes = [weight.numel() for weight in layers.values()]
+    kept = torch.zeros(sum(sizes), dtype=torch.bool, device=alive.device)
+    kept[alive] = True
+    parts = zip(layers.items(), kept.split(sizes), strict=True)
+    return {name: part.view_as(weight) for (name, weight), part in parts}

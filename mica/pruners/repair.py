@@ -8,13 +8,14 @@ from torch import Tensor
 
 from mica.graph import LayerGraph
 from mica.masks import Masks
+from mica.pruners.channels import Ids
 from mica.reachability import openings
 
 
 def repair(
     graph: LayerGraph,
     masks: Mapping[str, Tensor],
-    outputs: Mapping[str, np.ndarray],
+    outputs: Mapping[str, Ids],
     rng: np.random.Generator,
 ) -> Masks:
     """Masks of the same budget with as many functional edges as moving them within layers can give.
@@ -43,7 +44,7 @@ def repair(
             return Masks(masks)
 
 
-def _targets(free: np.ndarray, outputs: np.ndarray, wanted: int, rng: np.random.Generator) -> np.ndarray:
+def _targets(free: Ids, outputs: Ids, wanted: int, rng: np.random.Generator) -> Ids:
     """Up to `wanted` random openings, those of the chosen outputs before any other."""
     chosen = np.zeros(len(free), dtype=bool)
     chosen[outputs] = True

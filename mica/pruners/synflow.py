@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mica.pruners.network import Network, gradients, leaves
+from mica.pruners.network import Network, gradients
 from mica.pruners.registry import ranking
 
 
@@ -16,7 +16,7 @@ def synflow(network: Network, weights: Mapping[str, Tensor]) -> dict[str, Tensor
     In float64: R is a product over all layers and leaves float32's range in a deep, sparse network.
     Batch norm is in eval mode, whatever mode other scores use.
     """
-    absolute = leaves({name: weight.double().abs() for name, weight in weights.items()})
-    image = torch.ones(1, *network.graph.input_shape, dtype=torch.float64, device=next(iter(absolute.values())).device)
+    absolute = {name: weight.abs().double().requires_grad_() for name, weight in weights.items()}
+    image = torch.ones(1, *network.graph.input_shape, dtype=torch.float64, device=network.device)
     flow = network.absolute_forward(absolute, image).sum()
     return {name: absolute[name].detach() * part for name, part in gradients(flow, absolute).items()}

@@ -186,9 +186,9 @@ def test_every_channel_written_is_read(widths: list[int], rule: str, log: float,
 
 
 def test_an_image_channel_is_read_before_any_is_read_twice() -> None:
-    model = nn.Sequential(nn.Conv2d(40, 30, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(30 * 16, 3))
+    model = nn.Sequential(nn.Conv2d(40, 30, 1), nn.ReLU(), nn.Flatten(), nn.Linear(30 * 16, 3))
     for seed in range(5):
-        masks = mica.sparsify(model, "mica-epl", (360 * 30 + 90 * 16) / 80, seed, input_shape=(40, 4, 4),
+        masks = mica.sparsify(model, "mica-epl", (1200 + 90 * 16) / 80, seed, input_shape=(40, 4, 4),
                               rounding="exact")  # fmt: skip
         assert masks.counts()["0"] == 40
         assert len(inputs(masks["0"])) == 40
@@ -211,7 +211,7 @@ class Residual(nn.Module):
         return self.head(x.mean([2, 3]))
 
 
-@pytest.mark.parametrize("log", [0.7, 1.0, 1.4])
+@pytest.mark.parametrize("log", [0.7, 0.9, 1.1])
 def test_layers_whose_outputs_are_added_share_their_channels(log: float) -> None:
     model = Residual()
     for seed in range(6):
@@ -299,9 +299,60 @@ def test_the_smallest_mlp_reaches_the_most_that_any_mask_of_its_budget_can(
     assert max(reached) == best_of_all_masks[tuple(masks.counts().values())]
 
 
-def test_a_network_where_the_oracle_sees_waste_is_caught() -> None:
-    """The check above can fail: an edge into a border that nobody reads, with a free place beside it."""
-    net = OracleNet((1, 3, 3))
-    net.flatten(net.conv(0, 1))
+def test_the_oracle_sees_open_places() -> None:
+    """So that the check for waste can fail: of a 3×3 kernel on a 1×2 image six places see padding only."""
+    net = OracleNet((1, 1, 2))
+    net.flatten(net.conv(0, 1, padding=1))
     mask = torch.zeros(1, 1, 3, 3, dtype=torch.bool)
-    assert len(open_places(net, {"steps.conv1": mask})) == 9
+    mask[0, 0, 1, 1] = mask[0, 0, 0, 0] = True
+    assert open_places(net, {"steps.conv1": mask}) == {("steps.conv1", 0, 0, 1, 0), ("steps.conv1", 0, 0, 1, 2)}
+
+
+@pytest.mark.parametrize("rounding", ["floor", "exact"])
+def test_grouped_layers_end_with_their_budget_when_one_group_has_no_chosen_output(rounding: str) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(4, 4, 3, padding=1, groups=2), nn.Conv2d(4, 6, 1), nn.ReLU(), nn.Conv2d(6, 8, 3, groups=2),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
+    )  # fmt: skip
+    shapes = mica.trace(model, (4, 5, 5)).shapes
+    for rule in ("uniform-plus", "epl", "uniform"):
+        for ratio in (1.05, 1.5, 3.0, 4.2, 9.0):
+            masks = mica.sparsify(model, f"mica-{rule}", ratio, 0, input_shape=(4, 5, 5), rounding=rounding)
+            assert masks.counts() == allocate(shapes, rule, ratio, rounding=rounding), (rule, ratio)
+
+
+@pytest.mark.parametrize("rule", ["erk", "igq"])
+def test_depthwise_chains_stay_functional_down_to_the_last_edges(rule: str) -> None:
+    parts: list[nn.Module] = [nn.Conv2d(3, 8, 3, padding=1)]
+    for narrow, wide in ((8, 12), (12, 16)):
+        parts += [nn.Conv2d(narrow, narrow, 3, padding=1, groups=narrow), nn.ReLU(), nn.Conv2d(narrow, wide, 1)]
+    model = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5))
+    graph = mica.trace(model, (3, 8, 8))
+    for log, least in ((0.5, 1.0), (1.0, 1.0), (1.6, 0.7), (2.0, 0.5)):
+        for seed in range(5):
+            masks = mica.sparsify(model, f"mica-{rule}", 10**log, seed, input_shape=(3, 8, 8), rounding="exact")
+            assert min(masks.counts().values()) >= 1
+            assert mica.functional(graph, masks).kept >= least * masks.kept, (log, seed)
+
+
+class GroupsBehindConcatenation(nn.Module):
+    """A grouped conv reads two convs side by side: the group that is used must be one that is fed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 3, 1)
+        self.grouped, self.after = nn.Conv2d(5, 10, 1, groups=5), nn.Conv2d(10, 3, 1)
+        self.head = nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([self.left(x), self.right(x)], 1)
+        return self.head(self.after(torch.relu(self.grouped(x))).mean([2, 3]))
+
+
+def test_groups_behind_a_concatenation_do_not_collapse_while_every_layer_has_an_edge() -> None:
+    model = GroupsBehindConcatenation()
+    graph = mica.trace(model, (2, 4, 4))
+    for seed in range(40):
+        masks = mica.sparsify(model, "mica-igq", 62 / 6, seed, input_shape=(2, 4, 4), rounding="exact")
+        assert min(masks.counts().values()) >= 1
+        assert mica.functional(graph, masks).kept > 0, seed

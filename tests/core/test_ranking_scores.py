@@ -59,7 +59,7 @@ def test_the_second_calculation_gives_the_models_own_loss(name: str) -> None:
     model, images, labels, mode, loss = case(name)
     model = copy.deepcopy(model).double().train(mode == "train")
     own = F.cross_entropy(model(images.double()), labels)
-    assert float(loss(ranking.weights_of(model))) == pytest.approx(float(own), rel=1e-12)
+    assert loss(ranking.weights_of(model)).item() == pytest.approx(own.item(), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,0 +1,67 @@
+"""Compression ratios as a sweep file writes them."""
+
+import math
+from typing import Any
+
+_FORMS = "a number from 1 on, a power such as 10^4.5, or a range {log10: {from: 0.5, to: 6, step: 0.5}}"
+_DECIMALS = 6
+"""Of a ratio's log10: what tells two cells of a grid apart."""
+
+
+def log10_ratios(value: Any) -> tuple[float, ...]:
+    """The log10 of each ratio, rounded to 6 decimals.
+
+    Raises:
+        ValueError: it is none of the forms, or a ratio is below 1.
+    """
+    if isinstance(value, dict):
+        return _from_mapping(value)
+    return tuple(_one(item) for item in (value if isinstance(value, list) else [value]))
+
+
+def _from_mapping(value: dict[Any, Any]) -> tuple[float, ...]:
+    if set(value) != {"log10"}:
+        raise ValueError(f"found {value}; allowed is {_FORMS}")
+    exponents = value["log10"]
+    if isinstance(exponents, dict):
+        exponents = _range(exponents)
+    elif not isinstance(exponents, list):
+        exponents = [exponents]
+    return tuple(_checked(_number(exponent), exponent) for exponent in exponents)
+
+
+def _range(bounds: dict[Any, Any]) -> list[float]:
+    if set(bounds) != {"from", "to", "step"}:
+        raise ValueError(f"a log10 range has from, to and step, found {', '.join(map(str, bounds)) or 'none'}")
+    first, last, step = (_number(bounds[key]) for key in ("from", "to", "step"))
+    if step <= 0 or last < first:
+        raise ValueError(f"a log10 range goes up, found from {first} to {last} by {step}")
+    count = math.floor((last - first) / step + 1e-9) + 1
+    return [first + index * step for index in range(count)]
+
+
+def _one(value: Any) -> float:
+    if isinstance(value, str) and value.startswith("10^"):
+        return _checked(_number(value.removeprefix("10^")), value)
+    number = _number(value)
+    if number < 1:
+        raise ValueError(f"found the ratio {value}; a compression ratio (all / kept edges) is at least 1")
+    return _checked(math.log10(number), value)
+
+
+def _checked(exponent: float, found: Any) -> float:
+    if not 0 <= exponent <= 30:
+        raise ValueError(f"found {found}; the log10 of a compression ratio lies between 0 and 30")
+    return round(exponent, _DECIMALS)
+
+
+def _number(value: Any) -> float:
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"found {value!r}; allowed is {_FORMS}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"found {value!r}; allowed is {_FORMS}")
+    return number

@@ -1,0 +1,1 @@
+"""Training: protocol, images on the device, one epoch after another."""

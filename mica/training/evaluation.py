@@ -1,0 +1,46 @@
+"""How well a network does on images that it does not train on."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mica.training.images import ImageSet
+
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Mean cross-entropy in nats, and accuracies in percent."""
+
+    loss: float
+    top1: float
+    top5: float
+
+
+def evaluate(model: nn.Module, images: ImageSet, *, bf16: bool = False) -> Scores:
+    """Evaluate in eval mode, without augmentation; the network ends in the mode it was in."""
+    training = model.training
+    model.eval()
+    totals = torch.zeros(3, device=images.labels.device, dtype=torch.float64)
+    with torch.inference_mode(), torch.autocast(images.labels.device.type, torch.bfloat16, enabled=bf16):
+        for pixels, labels in images.batches(_BATCH):
+            totals += sums(model(pixels).float(), labels)
+    model.train(training)
+    return scores_of(totals, len(images))
+
+
+def scores_of(totals: Tensor, images: int) -> Scores:
+    """Scores from summed `sums`; this is where the caller waits for the device."""
+    loss, top1, top5 = totals.tolist()
+    return Scores(loss / images, 100 * top1 / images, 100 * top5 / images)
+
+
+def sums(scores: Tensor, labels: Tensor) -> Tensor:
+    """Over a batch: summed cross-entropy, hits among the first and among the first five classes (3,)."""
+    loss = F.cross_entropy(scores.detach(), labels, reduction="sum")
+    best = scores.detach().topk(min(5, scores.shape[1]), dim=1).indices
+    hits = best == labels[:, None]
+    return torch.stack([loss, hits[:, 0].sum(), hits.sum()])

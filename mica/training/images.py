@@ -1,0 +1,101 @@
+"""Images on the training device, and batches of them: nothing here runs once an image."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mica import rng
+from mica.data import Dataset, Indices
+
+_PAD = 4
+"""Pixels of black around an image that random crops may take in."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One part of a data set, in device memory for as long as the trial runs."""
+
+    pixels: Tensor
+    """uint8 (N, C, H, W)."""
+    labels: Tensor
+    """int64 (N,)."""
+    mean: Tensor
+    """(1, C, 1, 1), of pixels in 0..1; `std` likewise."""
+    std: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def normalised(self, indices: Tensor | slice) -> Tensor:
+        """Images as networks take them, float32 (n, C, H, W)."""
+        return self._normalise(self.pixels[indices])
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images in order, for evaluation."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield self.normalised(part), self.labels[part]
+
+    def training_batches(
+        self, size: int, *, seed: int, epoch: int, augment: bool
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images in an order of this seed and epoch, cropped and flipped at random if asked.
+
+        A last batch of a single image joins the one before: batch norm has no variance of one value.
+        """
+        device = self.labels.device
+        order = torch.from_numpy(rng.stream(seed, f"order/{epoch}").permutation(len(self))).to(device)
+        starts = list(range(0, len(self), size))
+        if len(starts) > 1 and len(self) - starts[-1] == 1:
+            starts.pop()
+        rows_columns = self._crops(seed, epoch) if augment else None
+        for start, end in zip(starts, [*starts[1:], len(self)], strict=True):
+            chosen = order[start:end]
+            if rows_columns is None:
+                yield self.normalised(chosen), self.labels[chosen]
+            else:
+                rows, columns = (axis[start:end] for axis in rows_columns)
+                # One gather crops and flips: (n, 1, 1), (1, C, 1), (n, H, 1) and (n, 1, W) broadcast.
+                channels = torch.arange(self.pixels.shape[1], device=device)[None, :, None, None]
+                crop = self._padded[
+                    chosen[:, None, None, None], channels, rows[:, None, :, None], columns[:, None, None, :]
+                ]
+                yield self._normalise(crop), self.labels[chosen]
+
+    def _crops(self, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
+        """For each image of the epoch the rows (N, H) and columns (N, W) of its crop, mirrored or not."""
+        draw = rng.stream(seed, f"augment/{epoch}")
+        height, width = self.pixels.shape[2:]
+        top, left = (draw.integers(2 * _PAD + 1, size=(len(self), 1)) for _ in range(2))
+        flip = draw.integers(2, size=(len(self), 1)).astype(bool)
+        columns = np.where(flip, np.arange(width)[::-1], np.arange(width)) + left
+        rows = np.arange(height) + top
+        device = self.labels.device
+        return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)
+
+    @property
+    def _padded(self) -> Tensor:
+        padded = self.__dict__.get("_padded_pixels")
+        if padded is None:
+            padded = torch.nn.functional.pad(self.pixels, (_PAD,) * 4)
+            object.__setattr__(self, "_padded_pixels", padded)
+        assert isinstance(padded, Tensor)
+        return padded
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        return (pixels.float() / 255 - self.mean) / self.std
+
+
+def image_set(
+    dataset: Dataset, part: str, indices: Indices, *, enlarge: int = 1, device: torch.device | str = "cpu"
+) -> ImageSet:
+    """Some images of a data set's `train` or `test` part on a device, every pixel `enlarge` × `enlarge`."""
+    pixels, labels = getattr(dataset, f"{part}_images")[indices], getattr(dataset, f"{part}_labels")[indices]
+    pixels = np.repeat(np.repeat(pixels, enlarge, axis=2), enlarge, axis=3)
+    statistics = (
+        torch.tensor(values, device=device)[None, :, None, None] for values in (dataset.mean, dataset.std)
+    )
+    return ImageSet(torch.from_numpy(pixels).to(device), torch.from_numpy(labels).to(device), *statistics)

@@ -1,0 +1,54 @@
+"""How a network is trained: every number that a trial's result depends on."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mica.data import Augment
+from mica.words import BatchNormMode
+
+Precision = Literal["fp32", "bf16"]
+
+
+class Protocol(BaseModel):
+    """One training protocol. The defaults are the paper's for VGG-16 (section 4.2)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(160, ge=0, description="Passes over the training images; 0 makes masks only.")
+    batch_size: int = Field(128, ge=1, description="Images a step; a smaller last batch is kept.")
+    lr: float = Field(0.1, gt=0, description="Learning rate at the start.")
+    lr_drops: tuple[float, ...] = Field(
+        (0.375, 0.75),
+        description="After these shares of the epochs (60 and 120 of 160) the learning rate drops.",
+    )
+    lr_factor: float = Field(0.1, gt=0, description="What the learning rate is multiplied by at a drop.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD.")
+    nesterov: bool = Field(True, description="Nesterov's form of the momentum; needs a momentum above 0.")
+    weight_decay: float = Field(1e-4, ge=0, description="L2 penalty on all parameters.")
+    augment: Augment = Field(
+        "crop-flip", description="Random crop (padding 4) and horizontal flip of training images, or none."
+    )
+    precision: Precision = Field("fp32", description="Arithmetic of convolutions and linear layers.")
+    train_size: int | None = Field(None, ge=1, description="Training images; all but the validation's.")
+    val_size: int | None = Field(None, ge=1, description="Validation images; a fifth of the training file.")
+    test_size: int | None = Field(None, ge=1, description="Test images; all.")
+    scoring_batch_norm: BatchNormMode = Field(
+        "eval", description="Mode of batch norm while SNIP and GraSP score images."
+    )
+
+    def lr_at(self, epoch: int) -> float:
+        """Learning rate of an epoch, counted from 0."""
+        drops = sum(epoch >= round(share * self.epochs) for share in self.lr_drops)
+        return float(self.lr * self.lr_factor**drops)
+
+
+_RESNET = {"lr": 0.01, "lr_factor": 0.2, "weight_decay": 5e-4}
+_DEFAULTS: dict[str, dict[str, Any]] = {"resnet": _RESNET}
+"""By how a model's name begins; the paper trains its residual networks otherwise than VGG-16."""
+
+
+def default_protocol(model: str, augment: Augment) -> dict[str, Any]:
+    """What a protocol starts from, before a sweep's own settings: by model, and by kind of data."""
+    family = next((fields for prefix, fields in _DEFAULTS.items() if model.startswith(prefix)), {})
+    return {**family, "augment": augment}

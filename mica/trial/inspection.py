@@ -1,0 +1,49 @@
+"""A mask layer by layer and in all."""
+
+from torch import Tensor
+
+from mica.graph import Layer, LayerGraph
+from mica.masks import Masks
+from mica.reachability import functional, node_share
+from mica.trial.record import LayerRow, MaskSummary
+
+
+def inspect(graph: LayerGraph, masks: Masks) -> tuple[MaskSummary, tuple[LayerRow, ...]]:
+    """What there is to say about masks without training them."""
+    paths = functional(graph, masks)
+    layers = tuple(_layer_row(layer, masks[name], paths[name]) for name, layer in graph.layers.items())
+    placed, with_path = masks.kept, paths.kept
+    summary = MaskSummary(
+        edges_total=graph.edges,
+        edges_budget=sum(row.budget for row in layers),
+        edges_placed=placed,
+        edges_functional=with_path,
+        corrected_ratio=graph.edges / with_path if with_path else None,
+        functional_node_share=node_share(graph, paths),
+        flops_dense=graph.flops(),
+        flops_masked=graph.flops(masks.counts()),
+        digest=masks.digest(),
+    )
+    return summary, layers
+
+
+def _layer_row(layer: Layer, mask: Tensor, paths: Tensor) -> LayerRow:
+    placed = int(mask.sum())
+    # Input nodes of a grouped convolution are told apart by group.
+    nodes_in = mask.unflatten(0, (layer.groups, -1)).any(dim=1).sum()
+    return LayerRow(
+        name=layer.name,
+        shape=layer.shape,
+        edges=layer.edges,
+        # `sparsify` has checked that every pruner places exactly what it was given.
+        budget=placed,
+        nodes_in=int(nodes_in),
+        nodes_out=int(mask.flatten(1).any(dim=1).sum()),
+        placed=placed,
+        functional=int(paths.sum()),
+    )
+
+
+def collapsed(summary: MaskSummary) -> bool:
+    """Whether no edge is functional: a result to be recorded, not to be trained."""
+    return summary.edges_functional == 0

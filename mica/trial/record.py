@@ -1,0 +1,98 @@
+"""Record: what a finished trial leaves. Everything that tables, figures and MLflow show comes from it."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mica.trial.spec import TrialSpec
+from mica.words import Outcome
+
+RECORD_VERSION = 1
+"""Raised when a field changes its meaning; readers refuse versions that they do not know."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LayerRow(_Part):
+    """One prunable layer of a mask."""
+
+    name: str
+    shape: tuple[int, ...] = Field(description="Of the weight.")
+    edges: int = Field(description="When dense.")
+    budget: int = Field(description="Edges that the distribution gave to the layer.")
+    nodes_in: int = Field(description="Input nodes (channel, kernel row, kernel column) with an edge kept.")
+    nodes_out: int = Field(description="Output channels with an edge kept.")
+    placed: int = Field(description="Edges kept.")
+    functional: int = Field(description="Edges kept that lie on a path from input to output.")
+
+
+class EpochRow(_Part):
+    """One epoch of training. Losses are mean cross-entropies in nats, null once not finite."""
+
+    epoch: int = Field(description="From 1.")
+    lr: float
+    train_loss: float | None = Field(description="Mean over the epoch, while training, augmentation on.")
+    train_top1: float
+    train_top5: float
+    val_loss: float | None
+    val_top1: float
+    val_top5: float
+    test_loss: float | None
+    test_top1: float
+    test_top5: float
+
+
+class MaskSummary(_Part):
+    """A mask in all."""
+
+    edges_total: int = Field(description="Edges of the dense network.")
+    edges_budget: int = Field(description="Edges that the distribution gave.")
+    edges_placed: int = Field(description="Edges kept.")
+    edges_functional: int = Field(description="Edges kept that lie on a path from input to output.")
+    corrected_ratio: float | None = Field(description="Total / functional edges; null: none, infinite.")
+    functional_node_share: float | None = Field(
+        description="Of the input nodes that signal reaches, the share with a path to the output."
+    )
+    flops_dense: int = Field(description="Of one image's forward pass, convolutions and linear layers.")
+    flops_masked: int = Field(description="Likewise, kept edges only.")
+    digest: str = Field(description="SHA-256 of the mask's bits.")
+
+
+class Results(_Part):
+    """Accuracies in percent; null where the mask collapsed or nothing was trained."""
+
+    epochs: int = Field(0, description="Epochs trained.")
+    test_top1: float | None = Field(None, description="After the last epoch: the headline.")
+    test_top5: float | None = None
+    test_top1_at_best_val: float | None = Field(None, description="At the best validation epoch.")
+    test_top1_max: float | None = Field(
+        None, description="Highest of all epochs, as the paper's numbers are."
+    )
+    val_top1: float | None = Field(None, description="After the last epoch.")
+
+
+class Provenance(_Part):
+    """Where and how long. Two runs of one trial on one machine differ in this alone."""
+
+    host: str
+    device: str
+    threads: int
+    started: str = Field(description="UTC, ISO 8601.")
+    seconds_data: float = Field(description="To decode or fetch the data set.")
+    seconds_mask: float = Field(description="To build the mask, scores included.")
+    seconds_train: float = Field(description="To train and evaluate.")
+    versions: dict[str, str] = Field(description="Of mica, Python, torch and numpy.")
+
+
+class Record(_Part):
+    """One finished trial."""
+
+    version: int = RECORD_VERSION
+    spec: TrialSpec
+    outcome: Outcome
+    mask: MaskSummary | None = Field(None, description="Null for a trial that failed before its mask.")
+    layers: tuple[LayerRow, ...] = ()
+    results: Results = Results()
+    epochs: tuple[EpochRow, ...] = ()
+    error: str | None = Field(None, description="Of a failed trial: the traceback.")
+    provenance: Provenance
