@@ -32,7 +32,8 @@ def _from_mapping(value: dict[Any, Any]) -> tuple[float, ...]:
 
 def _range(bounds: dict[Any, Any]) -> list[float]:
     if set(bounds) != {"from", "to", "step"}:
-        raise ValueError(f"a log10 range has from, to and step, found {', '.join(map(str, bounds)) or 'none'}")
+        found = ", ".join(map(str, bounds)) or "none"
+        raise ValueError(f"a log10 range has from, to and step, found {found}")
     first, last, step = (_number(bounds[key]) for key in ("from", "to", "step"))
     if step <= 0 or last < first:
         raise ValueError(f"a log10 range goes up, found from {first} to {last} by {step}")

@@ -1,7 +1,6 @@
 """SweepSpec: a sweep file, validated whole before anything runs."""
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -116,13 +115,22 @@ def load_sweep(path: Path) -> SweepSpec:
     try:
         return SweepSpec.model_validate(file.content)
     except ValidationError as error:
-        faults = _unique(_fault(file, dict(details)) for details in error.errors())
-        raise UserError("\n".join(faults)) from error
+        raise UserError("\n".join(_faults(file, error))) from error
 
 
-def _fault(file: YamlFile, details: dict[str, Any]) -> str:
+def _faults(file: YamlFile, error: ValidationError) -> list[str]:
+    """One line for each place that is wrong; the first of several complaints about one place."""
+    found: dict[tuple[str | int, ...], str] = {}
+    for details in error.errors():
+        if details["type"] == "too_short" and details["input"]:
+            continue  # the items are faulty, each with a line of its own
+        place = tuple(key for key in details["loc"] if not _is_internal(key))
+        found.setdefault(place, _fault(file, list(place), dict(details)))
+    return list(found.values())
+
+
+def _fault(file: YamlFile, keys: list[str | int], details: dict[str, Any]) -> str:
     """One line for one of pydantic's complaints."""
-    keys = [key for key in details["loc"] if not _is_internal(key)]
     kind, found = details["type"], details["input"]
     where = file.where(keys)
     if kind == "extra_forbidden":
@@ -132,8 +140,17 @@ def _fault(file: YamlFile, details: dict[str, Any]) -> str:
         return f"{where}: is missing"
     if kind == "value_error":  # from our own checks, which say what was found
         return f"{where}: {details['ctx']['error']}"
-    message = re.sub(r"^Input should be ", "allowed is ", details["msg"])
-    return f"{where}: found {found!r}; {message}"
+    allowed = _ALLOWED.get(kind) or re.sub(r"^Input should be ", "", details["msg"])
+    return f"{where}: found {found!r}; allowed is {allowed}"
+
+
+_ALLOWED = {
+    "int_type": "a whole number",
+    "bool_type": "true, false or a tracking URI",
+    "bool_parsing": "true, false or a tracking URI",
+    "string_pattern_mismatch": "a name of letters, digits and . _ + -",
+    "too_short": "at least one",
+}
 
 
 def _is_internal(key: str | int) -> bool:
@@ -148,9 +165,3 @@ def _keys_at(keys: list[str | int]) -> list[str]:
         if key in models_at:
             return list(models_at[str(key)].model_fields)
     return list(SweepSpec.model_fields)
-
-
-def _unique(lines: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(lines))
-
-

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import mica
-from mica.data import Dataset, Source, datasets, scoring_images, split
+from mica.data import Dataset, Source, Split, datasets, scoring_images, split
+from mica.errors import UserError
 from mica.graph import LayerGraph
 from mica.masks import Masks, apply
 from mica.methods import parse_method
@@ -112,19 +113,24 @@ class PreparedTrial:
         return _parts(self.spec, self.dataset, self.device)
 
 
+def check_fits(spec: TrialSpec, dataset: Dataset) -> list[str]:
+    """What is wrong with a trial's network or split, found without making a mask."""
+    faults = []
+    try:
+        _network(spec, dataset)
+    except UserError as error:
+        faults.append(f"model {spec.model.label!r} on {spec.data.label!r}: {error}")
+    try:
+        _split(spec, dataset)
+    except UserError as error:
+        faults.append(f"protocol: {error}")
+    return faults
+
+
 def prepare(spec: TrialSpec, dataset: Dataset, device: str) -> PreparedTrial:
     """The network with its initial weights, dense, and the trial's masks beside it."""
-    factor = enlargement(spec.model.name, dataset.image_shape)
-    channels, height, width = dataset.image_shape
-    shape = (channels, height * factor, width * factor)
-    model = build(
-        spec.model.name,
-        input_shape=shape,
-        classes=dataset.classes,
-        seed=spec.seed,
-        options=spec.model.options,
-    ).to(device)
-    graph = trace(model, shape)
+    model, graph = _network(spec, dataset)
+    model.to(device)
     method = parse_method(spec.method)
     masks = sparsify(
         model,
@@ -148,10 +154,30 @@ def enlargement(model: str, image_shape: tuple[int, int, int]) -> int:
     return -(-CONVOLUTIONAL_SIDE // min(image_shape[1:]))
 
 
+def _network(spec: TrialSpec, dataset: Dataset) -> tuple[nn.Module, LayerGraph]:
+    factor = enlargement(spec.model.name, dataset.image_shape)
+    channels, height, width = dataset.image_shape
+    shape = (channels, height * factor, width * factor)
+    options = spec.model.options
+    model = build(
+        spec.model.name, input_shape=shape, classes=dataset.classes, seed=spec.seed, options=options
+    )
+    return model, trace(model, shape)
+
+
+def _split(spec: TrialSpec, dataset: Dataset) -> Split:
+    protocol = spec.protocol
+    return split(
+        dataset,
+        spec.seed,
+        train_size=protocol.train_size,
+        val_size=protocol.val_size,
+        test_size=protocol.test_size,
+    )
+
+
 def _parts(spec: TrialSpec, dataset: Dataset, device: str) -> Parts:
-    protocol, factor = spec.protocol, enlargement(spec.model.name, dataset.image_shape)
-    sizes = {name: getattr(protocol, name) for name in ("train_size", "val_size", "test_size")}
-    indices = split(dataset, spec.seed, **sizes)
+    factor, indices = enlargement(spec.model.name, dataset.image_shape), _split(spec, dataset)
 
     def on_device(part: str, chosen: np.ndarray) -> ImageSet:
         return image_set(dataset, part, chosen, enlarge=factor, device=device)
@@ -163,9 +189,8 @@ def _parts(spec: TrialSpec, dataset: Dataset, device: str) -> Parts:
 
 def _scoring_data(spec: TrialSpec, dataset: Dataset, device: str) -> tuple[Tensor, Tensor]:
     """Training images that the trial trains on, not augmented, and their labels."""
-    protocol, factor = spec.protocol, enlargement(spec.model.name, dataset.image_shape)
-    indices = split(dataset, spec.seed, train_size=protocol.train_size, val_size=protocol.val_size)
-    chosen = scoring_images(indices, dataset.classes, spec.seed)
+    factor = enlargement(spec.model.name, dataset.image_shape)
+    chosen = scoring_images(_split(spec, dataset), dataset.classes, spec.seed)
     images = image_set(dataset, "train", chosen, enlarge=factor, device=device)
     return images.normalised(slice(None)), images.labels
 

@@ -1,6 +1,7 @@
 """SNIP, GraSP, SynFlow and magnitude against a second calculation in float64 (design 4.4)."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -124,7 +125,7 @@ def test_magnitude_is_the_size_of_the_weight_even_among_ties() -> None:
 def chain(seed: int, widths: tuple[int, ...] = (2, 3, 4)) -> nn.Sequential:
     torch.manual_seed(seed)
     parts: list[nn.Module] = []
-    for narrow, wide in zip(widths, widths[1:], strict=False):
+    for narrow, wide in itertools.pairwise(widths):
         norm = nn.BatchNorm2d(wide)
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         norm.running_var.uniform_(0.5, 2.0)
@@ -133,7 +134,7 @@ def chain(seed: int, widths: tuple[int, ...] = (2, 3, 4)) -> nn.Sequential:
 
 
 def factors(model: nn.Sequential) -> dict[str, Tensor]:
-    """conv name → γ/√(σ² + ε) of the batch norm behind it."""
+    """conv name → weight / sqrt(variance + eps) of the batch norm behind it."""
     norms = {str(i - 1): m for i, m in enumerate(model) if isinstance(m, nn.BatchNorm2d)}
     return {
         name: (norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)).detach()
@@ -208,8 +209,8 @@ def test_scoring_leaves_the_model_bit_for_bit_as_it_was(name: str, mode: str) ->
 
 def test_the_batch_norm_mode_is_heard() -> None:
     model, images, labels, _, _ = case("conv-eval")
-    resting, batchwise = (scores("snip", model, images, labels, batch_norm=mode) for mode in ("eval", "train"))
-    assert not torch.allclose(resting["0"], batchwise["0"])
+    found = [scores("snip", model, images, labels, batch_norm=mode) for mode in ("eval", "train")]
+    assert not torch.allclose(found[0]["0"], found[1]["0"])
 
 
 def test_a_negative_zero_weight_comes_back_negative() -> None:

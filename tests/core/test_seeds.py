@@ -6,10 +6,8 @@ from torch import Tensor, nn
 
 import mica
 
-RANDOM = [
-    *[f"rpi-{rule}" for rule in ("erk", "igq", "uniform", "uniform-plus", "epl", "snip", "grasp", "synflow")],
-    *[f"mica-{rule}" for rule in ("erk", "igq", "uniform", "uniform-plus", "epl", "snip", "grasp", "synflow")],
-]
+RULES = ["erk", "igq", "uniform", "uniform-plus", "epl", "snip", "grasp", "synflow"]
+RANDOM = [f"{pruner}-{rule}" for pruner in ("rpi", "mica") for rule in RULES]
 FIXED = [*[f"rbpi-{name}" for name in ("snip", "grasp", "synflow", "magnitude")], "snip-erk", "magnitude-igq"]
 
 

@@ -46,34 +46,50 @@ def if_positive(step: Step, x: Tensor) -> Tensor:
     return x * 2 if x.sum() > 0 else x
 
 
+def own_conv(m: Step, x: Tensor) -> Tensor:
+    return F.conv2d(x, m.own, padding=1)
+
+
+def own_linear(m: Step, x: Tensor) -> Tensor:
+    return F.linear(x, m.own)
+
+
+def along_rows(m: Step, x: Tensor) -> Tensor:
+    return m.part(torch.flatten(x, 2))
+
+
+def attention(m: Step, x: Tensor) -> Tensor:
+    rows = torch.flatten(x, 2)
+    return m.part(rows, rows, rows)[0]
+
+
+def recurrence(m: Step, x: Tensor) -> Tensor:
+    return m.part(torch.flatten(x, 2))[0]
+
+
 # name: the step, the linear layer's features, words that the message must hold (lower case)
 IMPOSSIBLE = {
-    "a product of two branches": (lambda: Step(lambda m, x: x * m.gate(x), gate=branch()), 144, ["odd", "mul"]),
-    "torch.mul of two branches": (
-        lambda: Step(lambda m, x: torch.mul(x, m.gate(x)), gate=branch()), 144, ["odd", "mul"]),
-    "a matrix product": (lambda: Step(lambda m, x: x @ x), 144, ["odd", "matmul"]),
-    "a batch in the reshape": (lambda: Step(lambda m, x: x.view(-1, 8)), 8, ["odd", "view"]),
-    "a reshape across channels": (
-        lambda: Step(lambda m, x: x.reshape(x.shape[0], 2, 12, 6)), 144, ["odd", "reshape"]),
-    "axes moved": (lambda: Step(lambda m, x: x.permute(0, 2, 3, 1)), 144, ["odd", "permute"]),
-    "a conv with a parameter of its own": (
-        lambda: Step(lambda m, x: F.conv2d(x, m.own, padding=1), own=nn.Parameter(torch.ones(4, 4, 3, 3))),
-        144, ["odd", "conv2d"]),
-    "a linear map with a parameter of its own": (
-        lambda: Step(lambda m, x: F.linear(x, m.own), own=nn.Parameter(torch.ones(6, 6))), 144, ["odd", "linear"]),
-    "a branch that the data decides": (lambda: Step(if_positive), 144, []),
-    "a 1-d conv": (
-        lambda: Step(lambda m, x: m.line(torch.flatten(x, 2)), line=nn.Conv1d(4, 4, 3, padding=1)), 144, ["odd"]),
-    "a transposed conv": (lambda: nn.ConvTranspose2d(4, 4, 1), 144, ["odd", "convtranspose2d"]),
-    "a 3-d conv": (lambda: nn.Sequential(nn.Unflatten(1, (4, 1)), nn.Conv3d(4, 4, 1)), 144, ["odd"]),
-    "a recurrent layer": (
-        lambda: Step(lambda m, x: m.rnn(torch.flatten(x, 2))[0], rnn=nn.GRU(36, 36, batch_first=True)), 144, ["odd"]),
-    "attention": (
-        lambda: Step(lambda m, x: m.look(*[torch.flatten(x, 2)] * 3)[0], look=nn.MultiheadAttention(36, 2)),
-        144, ["odd"]),
-    "channels in another order": (lambda: nn.ChannelShuffle(2), 144, ["odd", "channelshuffle"]),
-    "a sum of what is left after indexing": (lambda: Step(lambda m, x: x[:, [2, 0, 1, 3]]), 144, ["odd", "getitem"]),
-}  # fmt: skip
+    "a product of two branches": (lambda: Step(lambda m, x: x * m.gate(x), gate=branch()), 144, "odd mul"),
+    "torch.mul": (lambda: Step(lambda m, x: torch.mul(x, m.gate(x)), gate=branch()), 144, "odd mul"),
+    "a matrix product": (lambda: Step(lambda m, x: x @ x), 144, "odd matmul"),
+    "a batch in the reshape": (lambda: Step(lambda m, x: x.view(-1, 8)), 8, "odd view"),
+    "a reshape of channels": (lambda: Step(lambda m, x: x.reshape(-1, 2, 12, 6)), 144, "odd reshape"),
+    "axes moved": (lambda: Step(lambda m, x: x.permute(0, 2, 3, 1)), 144, "odd permute"),
+    "a conv of its own": (
+        lambda: Step(own_conv, own=nn.Parameter(torch.ones(4, 4, 3, 3))),
+        144,
+        "odd conv2d",
+    ),
+    "a linear of its own": (lambda: Step(own_linear, own=nn.Parameter(torch.ones(6, 6))), 144, "odd linear"),
+    "a branch that the data decides": (lambda: Step(if_positive), 144, ""),
+    "a 1-d conv": (lambda: Step(along_rows, part=nn.Conv1d(4, 4, 3, padding=1)), 144, "odd"),
+    "a transposed conv": (lambda: nn.ConvTranspose2d(4, 4, 1), 144, "odd convtranspose2d"),
+    "a 3-d conv": (lambda: nn.Sequential(nn.Unflatten(1, (4, 1)), nn.Conv3d(4, 4, 1)), 144, "odd"),
+    "a recurrent layer": (lambda: Step(recurrence, part=nn.GRU(36, 36, batch_first=True)), 144, "odd"),
+    "attention": (lambda: Step(attention, part=nn.MultiheadAttention(36, 2)), 144, "odd"),
+    "channels shuffled": (lambda: nn.ChannelShuffle(2), 144, "odd channelshuffle"),
+    "channels in another order": (lambda: Step(lambda m, x: x[:, [2, 0, 1, 3]]), 144, "odd getitem"),
+}
 
 
 @pytest.mark.parametrize("name", IMPOSSIBLE)
@@ -82,7 +98,7 @@ def test_what_cannot_be_followed_names_module_and_operation(name: str) -> None:
     with pytest.raises(TraceError) as caught:
         mica.trace(Body(make(), features), (3, 6, 6))
     message = str(caught.value).lower()
-    assert all(word in message for word in words), message
+    assert all(word in message for word in words.split()), message
 
 
 def test_a_1d_conv_is_named() -> None:
@@ -125,8 +141,12 @@ def test_a_network_without_prunable_layers_is_an_error() -> None:
         mica.trace(nn.Sequential(nn.ReLU(), nn.Flatten()), (3, 6, 6))
 
 
+def pooled(x: Tensor) -> Tensor:
+    return F.adaptive_avg_pool2d(x, 1)
+
+
 def broadcast(m: Step, x: Tensor) -> Tensor:
-    return x + F.adaptive_avg_pool2d(x, 1)
+    return x + pooled(x)
 
 
 # name: the step and the linear layer's features; to follow these rightly or to refuse them are both well
@@ -153,8 +173,8 @@ DOUBTFUL = {
     "pixels to channels": (lambda: nn.PixelUnshuffle(2), 144),
     "a constant factor": (lambda: Step(lambda m, x: 0.5 * x), 144),
     "itself twice": (lambda: Step(lambda m, x: x + x), 144),
-    "a squeeze after a pool": (lambda: Step(lambda m, x: F.adaptive_avg_pool2d(x, 1).squeeze(-1).squeeze(-1)), 4),
-    "a view of a pool": (lambda: Step(lambda m, x: F.adaptive_avg_pool2d(x, 1).view(-1, 4)), 4),
+    "a squeeze of a pool": (lambda: Step(lambda m, x: pooled(x).squeeze(-1).squeeze(-1)), 4),
+    "a view of a pool": (lambda: Step(lambda m, x: pooled(x).view(-1, 4)), 4),
     "groups of channels normalised": (lambda: nn.GroupNorm(2, 4), 144),
     "space normalised": (lambda: nn.LayerNorm(6), 144),
     "a softmax": (lambda: nn.Softmax(1), 144),
@@ -178,9 +198,8 @@ def test_what_may_be_followed_is_followed_rightly_or_refused(name: str) -> None:
     for seed in range(12):
         noise = torch.Generator().manual_seed(seed)
         density = {"conv": 0.12, "odd": 0.1, "fc": 0.03}
-        masks = mica.Masks({
-            path: torch.rand(layer.shape, generator=noise) < density[path] for path, layer in graph.layers.items()
-        })  # fmt: skip
+        drawn = {path: torch.rand(layer.shape, generator=noise) for path, layer in graph.layers.items()}
+        masks = mica.Masks({path: value < density[path] for path, value in drawn.items()})
         wanted = functional_by_gradient(model, masks, (3, 6, 6))
         found = mica.functional(graph, masks)
         assert all(torch.equal(found[path], wanted[path]) for path in masks), seed

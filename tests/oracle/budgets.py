@@ -62,7 +62,8 @@ def erk(shapes: Shapes, ratio: float) -> dict[str, Fraction]:
         scale = target / sum(weight[name] * sizes[name] for name in rest)
         highest = max(weight[name] for name in rest)
         if highest * scale <= 1:
-            return {name: Fraction(sizes[name]) * (1 if name in dense else scale * weight[name]) for name in sizes}
+            density = {name: Fraction(1) if name in dense else scale * weight[name] for name in sizes}
+            return {name: n * density[name] for name, n in sizes.items()}
         dense |= {name for name in rest if weight[name] == highest}
     return {name: Fraction(n) for name, n in sizes.items()}
 

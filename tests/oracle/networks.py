@@ -163,7 +163,8 @@ def random_network(seed: int, most_pixels: int = 7) -> OracleNet:
 
 
 def _body(net: OracleNet, draw: random.Random, at: int, blocks: int) -> int:
-    parts = [_conv_block, _conv_block, _pool, _pool, _residual, _residual, _shortcut, _concatenation, _depthwise]
+    often = [_conv_block, _pool, _residual]
+    parts = [*often, *often, _shortcut, _concatenation, _depthwise]
     for _ in range(blocks):
         at = draw.choice(parts)(net, draw, at)
     return at

@@ -77,7 +77,7 @@ def grasp(loss: Loss, weights: Weights, step: float) -> Weights:
 def synflow_conv_chain(weights: Weights, norms: Mapping[str, Tensor], size: int) -> Weights:
     """SynFlow's score by plain loops for convs (3×3, stride 1, padding 1), a global mean, a linear layer.
 
-    `norms` holds, for a conv, the factor γ/√(σ² + ε) of the batch norm behind it.
+    `norms` holds, for a conv, the factor weight / sqrt(variance + eps) of the batch norm behind it.
     """
     *convs, last = weights
     first = [[[1.0] * size for _ in range(size)] for _ in range(weights[convs[0]].shape[1])]

@@ -1,0 +1,1 @@
+"""Tables in, figures and text out: what a sweep found, as the paper shows it."""

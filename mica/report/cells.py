@@ -1,0 +1,94 @@
+"""Cells: the trials that differ in their seed alone, seen together."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mica.report.appearance import Series
+
+CELL = ["dataset", "model", "method", "pruner", "distribution", "budget", "variant", "log10_ratio"]
+"""What a cell's trials have in common."""
+
+_TELLING = re.compile(r"rounding|node_counts|protocol[._].*")
+"""Columns that may hold a grid's further axes."""
+
+
+def finished(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials that left a mask, with the columns that reports add.
+
+    `variant`: what else tells a method's trials apart (`node_counts max`), empty where nothing does;
+    `log10_corrected`: null when infinite; `functional_share`: functional / placed edges, 0 when none
+    is placed.
+    """
+    kept = trials[trials["outcome"] != "failed"].copy()
+    kept["variant"] = _variants(kept)
+    for column in ("corrected_ratio", "test_top1", "test_top1_max", "functional_node_share"):
+        kept[column] = kept[column].astype(float) if column in kept else np.nan
+    kept["log10_corrected"] = np.log10(kept["corrected_ratio"])
+    placed = kept["edges_placed"].astype(float)
+    kept["functional_share"] = (kept["edges_functional"].astype(float) / placed).where(placed > 0, 0.0)
+    kept["collapsed"] = kept["outcome"] == "collapsed"
+    return kept
+
+
+def _variants(trials: pd.DataFrame) -> pd.Series:
+    """What tells the trials of one method apart beside ratio and seed, in words."""
+    found = pd.Series("", index=trials.index, dtype=object)
+    columns = [str(column) for column in trials.columns if _TELLING.fullmatch(str(column))]
+    for _, rows in trials.groupby(["dataset", "model", "method", "budget"]):
+        words = pd.Series("", index=rows.index, dtype=object)
+        for column in columns:
+            if rows[column].nunique(dropna=False) > 1:
+                words += f", {_axis(column)} " + rows[column].astype(str)
+        found.loc[rows.index] = words.str.removeprefix(", ")
+    return found
+
+
+def _axis(column: str) -> str:
+    return re.sub(r"^protocol[._]", "", column)
+
+
+def cells(kept: pd.DataFrame, accuracy: str = "test_top1") -> pd.DataFrame:
+    """A row a cell, from `finished` trials.
+
+    Columns beside those of `CELL`: `seeds`, `collapsed` (how many), `x` (mean log10 corrected ratio of
+    those that did not collapse), and the mean, lowest and highest of three things: `accuracy` (of the
+    column asked for, percent), `share` and `nodes` (functional edges and nodes, percent); null where
+    there is nothing to average.
+    """
+    values = kept.assign(
+        accuracy=kept[accuracy],
+        share=100 * kept["functional_share"],
+        nodes=100 * kept["functional_node_share"],
+    )
+    columns: dict[str, Any] = {
+        "seeds": ("seed", "size"),
+        "collapsed": ("collapsed", "sum"),
+        "x": ("log10_corrected", "mean"),
+        "accuracy_std": ("accuracy", "std"),
+    }
+    for name in ("accuracy", "share", "nodes"):
+        columns |= {name: (name, "mean"), f"{name}_min": (name, "min"), f"{name}_max": (name, "max")}
+    found: pd.DataFrame = values.groupby(CELL, as_index=False, sort=True).agg(**columns)
+    return found
+
+
+def by_series(rows: pd.DataFrame) -> list[tuple[Series, pd.DataFrame]]:
+    """The cells of one data set and model, a method at a time, each sorted by ratio; dense left out."""
+    found = [
+        (Series(*map(str, names)), part.sort_values("log10_ratio"))
+        for names, part in rows[rows["method"] != "dense"].groupby(CELL[2:-1])
+    ]
+    return sorted(found, key=lambda pair: pair[0].order)
+
+
+def seeds_title(rows: pd.DataFrame) -> str:
+    """`3 seeds`, or `1 to 3 seeds` where cells differ, as they do while a sweep runs."""
+    if rows.empty:
+        return "0 seeds"
+    low, high = int(rows["seeds"].min()), int(rows["seeds"].max())
+    if low != high:
+        return f"{low} to {high} seeds"
+    return "1 seed" if high == 1 else f"{high} seeds"

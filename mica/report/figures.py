@@ -1,0 +1,136 @@
+"""The paper's figures from a table of trials: one data set and model a figure, as PNG and SVG."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mica.report.appearance import Series
+from mica.report.cells import finished
+from mica.report.curves import GREY
+from mica.report.pages import Page, pages
+from mica.report.reference import published_points
+
+_WIDTH = 7.4
+_DPI = 150
+_MANY = 6
+"""With more lines than this, every distribution gets a panel of its own."""
+
+_STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+    "legend.handlelength": 2.6,
+    # Ids in the SVG are hashed from this; without it they differ from run to run.
+    "svg.hashsalt": "mica",
+}
+
+
+def draw(trials: pd.DataFrame, folder: Path, published: Path | str | None = None) -> list[Path]:
+    """Draw, for each data set and model, what its finished trials allow; returns the files written.
+
+    `accuracy-…`: test top-1 against corrected ratio (the paper's Figures 6 to 8).
+    `functional-edges-…`: share of functional edges against nominal ratio (Figure 5).
+    `functional-nodes-…`: share of functional nodes against nominal ratio (Figure 9).
+
+    Args:
+        trials: the table `trials`.
+        folder: made where it is missing.
+        published: a CSV of published points to draw beside ours, or what `MICA_PUBLISHED` names. Where
+            it has points, ours are the maxima over epochs, as the published ones are.
+
+    Raises:
+        DataError: the file of published points cannot be read.
+    """
+    points = published_points(published)
+    files: list[Path] = []
+    taken: set[str] = set()
+    kept = finished(trials)
+    with matplotlib.rc_context(_STYLE):
+        for (dataset, model), rows in kept.groupby(["dataset", "model"]):
+            stem = _stem(f"{dataset}-{model}", taken)
+            for page in pages(rows, points):
+                files += _save(_figure(page), folder, f"{page.name}-{stem}")
+    return files
+
+
+def _figure(page: Page) -> Figure:
+    groups = list(dict.fromkeys(series.group for series, _ in page.lines))
+    if len(page.lines) <= _MANY or len(groups) == 1:
+        return _one_panel(page)
+    return _panels(page, groups)
+
+
+def _one_panel(page: Page) -> Figure:
+    figure = Figure(figsize=(_WIDTH, 3.6), layout="constrained")
+    axes = figure.subplots()
+    page.paint(axes, page.lines, 72 * 0.65 * _WIDTH)
+    axes.set(title=page.title, xlabel=page.x_label, ylabel=page.y_label)
+    handles = [_key(series, series.label, series.colour) for series, _ in page.lines]
+    figure.legend(handles=[*handles, *page.notes], loc="outside right upper")
+    return figure
+
+
+def _panels(page: Page, groups: Sequence[str]) -> Figure:
+    """A panel a distribution, so that pruners are compared within it; one legend for the families."""
+    columns = min(3, len(groups))
+    rows = -(-len(groups) // columns)
+    figure = Figure(figsize=(_WIDTH, 0.6 + 2.2 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    for axes, group in zip(grid, groups, strict=False):
+        some = [(series, part) for series, part in page.lines if series.group == group]
+        page.paint(axes, some, 72 * 0.85 * _WIDTH / columns)
+        axes.set_title(some[0][0].group_title, color=some[0][0].colour)
+    for axes in grid[::columns]:
+        axes.set_ylabel(page.y_label)
+    for axes in grid[len(groups) - columns : len(groups)]:
+        axes.set_xlabel(page.x_label)
+        axes.tick_params(labelbottom=True)
+    figure.suptitle(page.title, fontsize=9)
+    families = {series.family_title: series for series, _ in page.lines}
+    handles: list[Artist] = [_key(series, name, GREY) for name, series in families.items()]
+    handles += page.notes
+    spare = grid[len(groups) :]
+    for axes in spare:
+        axes.axis("off")
+    if len(spare):
+        spare[0].legend(handles=handles, loc="center left").set_in_layout(False)
+    else:
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _key(series: Series, label: str, colour: str) -> Line2D:
+    look = {"linestyle": series.line, "linewidth": 1.2, "marker": series.marker, "markersize": 4.2}
+    return Line2D([], [], color=colour, label=label, **look)  # type: ignore[arg-type]
+
+
+def _stem(label: str, taken: set[str]) -> str:
+    """A name that is safe in every file system and not used before."""
+    plain = re.sub(r"[^a-z0-9._]+", "-", label.lower()).strip("-.") or "figure"
+    stem, count = plain, 1
+    while stem in taken:
+        count += 1
+        stem = f"{plain}-{count}"
+    taken.add(stem)
+    return stem
+
+
+def _save(figure: Figure, folder: Path, stem: str) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{stem}.png", folder / f"{stem}.svg"]
+    figure.savefig(files[0], dpi=_DPI, metadata={"Software": None})
+    figure.savefig(files[1], metadata={"Date": None})
+    return files

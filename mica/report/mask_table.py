@@ -1,0 +1,36 @@
+"""One mask, layer by layer, for a terminal or a program."""
+
+from collections.abc import Sequence
+from math import log10
+from typing import Any
+
+from rich.table import Table
+
+from mica.trial.record import LayerRow, MaskSummary
+
+_COLUMNS = ("budget", "nodes_in", "nodes_out", "placed", "functional")
+
+
+def mask_json(summary: MaskSummary, layers: Sequence[LayerRow]) -> dict[str, Any]:
+    """Everything about a mask; ratios and shares are null where nothing is functional."""
+    return {**summary.model_dump(), "layers": [row.model_dump() for row in layers]}
+
+
+def mask_table(summary: MaskSummary, layers: Sequence[LayerRow]) -> Table:
+    """A row a layer, and the mask in all below."""
+    corrected = f"10^{log10(summary.corrected_ratio):.2f}" if summary.corrected_ratio else "∞ (collapsed)"
+    share = summary.functional_node_share
+    table = Table(
+        caption=f"{summary.edges_total:,} edges dense, {summary.edges_placed:,} placed, "
+        f"{summary.edges_functional:,} functional; corrected ratio {corrected}; functional nodes "
+        + (f"{share:.1%}" if share is not None else "none reached"),
+        caption_justify="left",
+    )
+    table.add_column("layer", no_wrap=True)
+    table.add_column("shape", justify="right", no_wrap=True)
+    for name in _COLUMNS:
+        table.add_column(name.replace("_", " "), justify="right")
+    for row in layers:
+        values = [f"{getattr(row, name):,}" for name in _COLUMNS]
+        table.add_row(row.name, "×".join(map(str, row.shape)), *values)
+    return table

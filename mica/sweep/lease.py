@@ -1,0 +1,79 @@
+"""A driver's lease on a store, so that no two drivers run the same trial."""
+
+import json
+import os
+import socket
+import threading
+import time
+from types import TracebackType
+
+from mica.errors import UserError
+from mica.sweep.files import Folder
+from mica.sweep.layout import LEASE
+
+_RENEW_SECONDS = 15.0
+_STALE_SECONDS = 90.0
+"""A lease that was not renewed for so long belongs to a driver that died on another machine."""
+
+
+class Lease:
+    """Held while a driver works on a store; renewed in the background, released at the end.
+
+    A driver that was killed leaves its lease behind. On the same machine the next one sees that the
+    process is gone and takes over at once; from another machine it must wait until the lease is stale.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="mica-lease", daemon=True)
+
+    def __enter__(self) -> "Lease":
+        """Raises `UserError` while another driver holds the lease."""
+        holder = self._holder()
+        if holder is not None:
+            raise UserError(
+                f"storage {self._folder.place}: another driver is at work on it (process {holder['pid']} on "
+                f"{holder['host']}); wait for it, or stop it first"
+            )
+        self._write()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._released.set()
+        self._thread.join()
+        self._folder.delete(LEASE)
+
+    def _holder(self) -> dict[str, object] | None:
+        """Who holds the lease now; None when it is free, stale, or its process is gone."""
+        content = self._folder.read(LEASE)
+        try:
+            holder: dict[str, object] = json.loads(content or b"")
+            age = time.time() - float(str(holder["renewed"]))
+            host, pid = str(holder["host"]), int(str(holder["pid"]))
+        except (ValueError, KeyError, TypeError):
+            return None
+        if age > _STALE_SECONDS or (host == socket.gethostname() and not _alive(pid)):
+            return None
+        return holder
+
+    def _write(self) -> None:
+        holder = {"host": socket.gethostname(), "pid": os.getpid(), "renewed": time.time()}
+        self._folder.write(LEASE, json.dumps(holder).encode())
+
+    def _renew(self) -> None:
+        while not self._released.wait(_RENEW_SECONDS):
+            self._write()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # someone else's process is a process
+        return True
+    return True

@@ -1,0 +1,66 @@
+"""What a person sees while a sweep runs: a bar with an ETA on a terminal, plain lines in a log."""
+
+from collections import Counter
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from mica.trial.record import Record
+from mica.trial.spec import TrialSpec
+
+
+class SweepProgress:
+    """Counts finished trials and says what the last one gave."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self._console, self._total = console, total
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("left"), TimeRemainingColumn(), console=console, disable=not console.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task("trials", total=total)
+
+    def __enter__(self) -> "SweepProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def finished(self, record: Record) -> None:
+        """One more trial has its record."""
+        self.outcomes[record.outcome] += 1
+        self._bar.advance(self._task)
+        number, width = self.outcomes.total(), len(str(self._total))
+        style = "red" if record.outcome in ("failed", "diverged") else None
+        line = f"{number:>{width}}/{self._total}  {describe(record.spec)}  {_result(record)}"
+        self._console.print(line, style=style, highlight=False, soft_wrap=True)
+
+
+def describe(spec: TrialSpec) -> str:
+    """A trial in a few words: `digits vgg16 mica-igq 10^4.5 seed 0`."""
+    ratio = f" 10^{spec.log10_ratio:g}" if spec.method != "dense" else ""
+    corrected = " corrected" if spec.budget == "corrected" else ""
+    return f"{spec.data.label} {spec.model.label} {spec.method}{corrected}{ratio} seed {spec.seed}"
+
+
+def _result(record: Record) -> str:
+    seconds = record.provenance.seconds_mask + record.provenance.seconds_train
+    if record.outcome == "failed":
+        return f"failed: {(record.error or '').strip().splitlines()[-1]}"
+    if record.results.test_top1 is not None:
+        return f"{record.outcome}: test top-1 {record.results.test_top1:.1f} % ({seconds:.0f} s)"
+    assert record.mask is not None
+    share = record.mask.edges_functional / max(1, record.mask.edges_placed)
+    return f"{record.outcome}: {share:.1%} of {record.mask.edges_placed:,} edges functional ({seconds:.1f} s)"

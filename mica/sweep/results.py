@@ -1,0 +1,51 @@
+"""Results to read: those of a sweep file, or all that a folder holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mica.errors import UserError
+from mica.sweep.layout import RECORDS, SEGMENTS
+from mica.sweep.store import Store, Stored
+from mica.sweep.sweep import open_sweep
+from mica.trial.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Results:
+    """Records, and how many there are to be where a sweep file says so."""
+
+    name: str
+    store: Store
+    stored: Mapping[str, Stored]
+    trials: Mapping[str, TrialSpec]
+    """Key → trial: the sweep's whole grid, or the trials that have a record."""
+    mlflow_uri: str | None
+
+
+def open_results(place: Path, storage: str | None = None) -> Results:
+    """The results of a sweep file or of a results folder; writes nothing. Raises `UserError`."""
+    if place.suffix in (".yaml", ".yml") or place.is_file():
+        sweep = open_sweep(place, storage)
+        return Results(sweep.spec.name, sweep.store, sweep.stored, sweep.grid.trials, sweep.mlflow_uri)
+    store = Store(storage or str(place))
+    if not store.folder.list(RECORDS) and not store.folder.list(SEGMENTS):
+        raise UserError(f"{place}: neither a sweep file (.yaml) nor a folder with results")
+    stored = store.load()
+    return Results(place.name, store, stored, {key: item.record.spec for key, item in stored.items()}, None)
+
+
+def find_trial(key: str, place: Path, storage: str | None = None) -> tuple[str, TrialSpec, Stored | None]:
+    """The one trial whose key begins so, and its record if it has one.
+
+    Raises:
+        UserError: no trial or several begin so.
+    """
+    results = open_results(place, storage)
+    matches = [known for known in results.trials if known.startswith(key)]
+    if len(matches) != 1:
+        found = "no trial" if not matches else f"{len(matches)} trials"
+        raise UserError(
+            f"{found} of {place} with a key that begins with {key!r}; `mica-sweep plan --keys` lists them"
+        )
+    return matches[0], results.trials[matches[0]], results.stored.get(matches[0])

@@ -1,0 +1,151 @@
+"""The store: one durable record for every finished trial. It is the only truth about what is done."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from mica.errors import UserError
+from mica.sweep.files import Folder
+from mica.sweep.layout import RECORDS, SEGMENTS, SET_ASIDE, kept_path, record_path
+from mica.trial.record import RECORD_VERSION, Record
+
+log = logging.getLogger(__name__)
+
+FOLD_FROM = 1000
+"""Loose records before they are folded into a segment."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A record, and the sweep that it was first run for."""
+
+    key: str
+    sweep: str
+    record: Record
+
+
+class Store:
+    """Records in a folder or an object store. Writing one is atomic; a torn one is never half-read."""
+
+    def __init__(self, place: str) -> None:
+        self.folder = Folder(place)
+
+    def put(self, stored: Stored) -> None:
+        """Write a record, over one of the same key."""
+        self.folder.write(record_path(stored.key), _encode(stored))
+
+    def get(self, key: str) -> Stored | None:
+        """The record of a key, or None."""
+        path = record_path(key)
+        content = self.folder.read(path)
+        if content is not None and (stored := self._decode(path, content)) is not None:
+            return stored
+        return self._segments().get(key)
+
+    def load(self) -> dict[str, Stored]:
+        """All records by key. Files that are no records are set aside and reported."""
+        found = self._segments()
+        for path in self.folder.list(RECORDS):
+            content = self.folder.read(path)
+            stored = self._decode(path, content or b"")
+            if stored is not None:  # a loose record is newer than a folded one
+                found[stored.key] = stored
+        return found
+
+    def fold(self, at_least: int = FOLD_FROM) -> int:
+        """Fold the loose records into one segment if there are enough; returns how many.
+
+        The segment is complete before the first loose file goes, so a stop in between leaves a record
+        twice, never none.
+        """
+        paths = self.folder.list(RECORDS)
+        if len(paths) < at_least:
+            return 0
+        contents = [(path, self.folder.read(path) or b"") for path in paths]
+        sound = [(path, content) for path, content in contents if self._decode(path, content)]
+        if not sound:
+            return 0
+        column = pa.array([content for _, content in sound], pa.binary())
+        buffer = BytesIO()
+        pq.write_table(pa.table({"record": column}), buffer, compression="zstd")
+        # Segments are read in the order of their names, the newest last.
+        number = len(self.folder.list(SEGMENTS))
+        name = hashlib.sha256(buffer.getvalue()).hexdigest()[:12]
+        self.folder.write(f"{SEGMENTS}/{number:06d}-{name}.parquet", buffer.getvalue())
+        for path, _ in sound:
+            self.folder.delete(path)
+        return len(sound)
+
+    def keep(self, key: str, folder: Path) -> None:
+        """Take over the files that a trial keeps."""
+        self.folder.upload(folder, kept_path(key))
+
+    def _segments(self) -> dict[str, Stored]:
+        found: dict[str, Stored] = {}
+        for path in self.folder.list(SEGMENTS):
+            try:
+                contents = pq.read_table(BytesIO(self.folder.read(path) or b""))["record"].to_pylist()
+            except (pa.ArrowException, KeyError) as error:
+                self._set_aside(path, error)
+                continue
+            for content in contents:
+                stored = self._decode(path, content)
+                if stored is not None:
+                    found[stored.key] = stored
+        return found
+
+    def _decode(self, path: str, content: bytes) -> Stored | None:
+        try:
+            stored = _decode(content)
+            if path.startswith(RECORDS) and path != record_path(stored.key):
+                raise ValueError(f"holds the record of another key, {stored.key}")
+        except UserError:
+            raise
+        except (ValueError, KeyError, TypeError, ValidationError) as error:
+            self._set_aside(path, error)
+            return None
+        return stored
+
+    def _set_aside(self, path: str, error: Exception) -> None:
+        target = f"{SET_ASIDE}/{path.replace('/', '_')}"
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        log.warning("%s is no sound record (%s); moved to %s", path, reason, target)
+        self.folder.move(path, target)
+
+
+def done(stored: Iterable[Stored], *, retry_failed: bool) -> set[str]:
+    """Keys that need not run again."""
+    return {item.key for item in stored if not (retry_failed and item.record.outcome == "failed")}
+
+
+def _encode(stored: Stored) -> bytes:
+    body = {"key": stored.key, "sweep": stored.sweep, "record": stored.record.model_dump(mode="json")}
+    text = json.dumps(body, separators=(",", ":"), allow_nan=False)
+    return json.dumps({"checksum": _checksum(text), "body": text}).encode()
+
+
+def _decode(content: bytes) -> Stored:
+    """Raises ValueError, KeyError or TypeError for anything but a sound record of a known version."""
+    envelope = json.loads(content)
+    if envelope["checksum"] != _checksum(envelope["body"]):
+        raise ValueError("its checksum is wrong")
+    body = json.loads(envelope["body"])
+    version = body["record"]["version"]
+    if version > RECORD_VERSION:  # sound, and not ours to set aside
+        raise UserError(
+            f"the record {body['key']} was written by a newer mica (version {version}, this one reads "
+            f"{RECORD_VERSION}): update mica"
+        )
+    return Stored(body["key"], body["sweep"], Record.model_validate(body["record"]))
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,128 @@
+"""Run a sweep: read the store, subtract, run what is missing, leave tables behind."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from mica.sweep.grid import Grid, expand
+from mica.sweep.lease import Lease
+from mica.sweep.progress import SweepProgress
+from mica.sweep.spec import SweepSpec, load_sweep
+from mica.sweep.store import Store, Stored, done
+from mica.sweep.worker import failed
+from mica.trial.record import Record
+from mica.trial.spec import TrialSpec
+
+if TYPE_CHECKING:  # Ray takes seconds to import: only those who run trials wait for it
+    from mica.sweep.ray_driver import Ended, Work
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's file, its trials, and what its store holds of them."""
+
+    spec: SweepSpec
+    grid: Grid
+    store: Store
+    stored: Mapping[str, Stored]
+    """The records of this sweep's trials, by key."""
+
+    def missing(self, *, retry_failed: bool = False) -> dict[str, TrialSpec]:
+        """Trials that have no record yet; failed ones too when they are to be retried."""
+        finished = done(self.stored.values(), retry_failed=retry_failed)
+        return {key: trial for key, trial in self.grid.trials.items() if key not in finished}
+
+    @property
+    def mlflow_uri(self) -> str | None:
+        """Where MLflow's runs go; None when it is off."""
+        if self.spec.mlflow is False:
+            return None
+        from mica.sweep.tracking import default_uri
+
+        return default_uri(self.store.folder.place) if self.spec.mlflow is True else str(self.spec.mlflow)
+
+
+def open_sweep(path: Path, storage: str | None = None) -> Sweep:
+    """Read a sweep file and its store; writes nothing. Raises `UserError`."""
+    spec = load_sweep(path)
+    if storage:
+        spec = spec.model_copy(update={"storage": storage})
+    grid = expand(spec)
+    store = Store(spec.store)
+    stored = store.load()
+    return Sweep(spec, grid, store, {key: stored[key] for key in grid.trials if key in stored})
+
+
+def run_sweep(
+    sweep: Sweep, console: Console, *, address: str | None = None, retry_failed: bool = False
+) -> Counter[str]:
+    """Run the missing trials; returns how many ended with which outcome.
+
+    Nothing is written before the resources, the data, every network and the storage have been checked.
+
+    Raises:
+        UserError: one of those checks fails, another driver holds the store, or the first trials all
+            fail alike.
+    """
+    from mica.sweep import ray_driver
+
+    missing = sweep.missing(retry_failed=retry_failed)
+    if not missing:
+        return Counter()
+    work = ray_driver.Work(sweep.spec.name, missing, sweep.grid.sources, sweep.store, sweep.spec.resources)
+    with ray_driver.cluster(address):
+        with console.status("reading the data, tracing the networks"):
+            data = ray_driver.check(work)
+            sweep.store.folder.check_writable()
+        with (
+            Lease(sweep.store.folder),
+            _tracker(sweep, console) as track,
+            SweepProgress(console, len(missing)) as progress,
+        ):
+
+            def on_end(ended: "Ended") -> None:
+                record = _record(ended, work)
+                progress.finished(record)
+                track(ended.key, record)
+
+            ray_driver.run_all(work, data, on_end)
+            sweep.store.fold()
+    return progress.outcomes
+
+
+def _record(ended: "Ended", work: "Work") -> Record:
+    """The record that the trial's worker stored; if the worker died first, a failed one in its place."""
+    stored = work.store.get(ended.key)
+    if stored is not None and stored.record.outcome == ended.outcome:
+        return stored.record
+    record = failed(work.trials[ended.key], ended.error or "the worker left no record", "cpu")
+    work.store.put(Stored(ended.key, work.sweep, record))
+    return record
+
+
+@contextmanager
+def _tracker(sweep: Sweep, console: Console) -> Iterator[Callable[[str, Record], None]]:
+    """Sends records to MLflow in the background, or nowhere when it is off."""
+    uri = sweep.mlflow_uri
+    if uri is None:
+        yield lambda key, record: None
+        return
+    from mica.sweep.tracking import Tracker
+
+    tracker = Tracker(uri, sweep.spec.name)
+    tracker.start()
+    try:
+        yield tracker.log
+    finally:
+        report = tracker.close()
+        if report.failed:
+            console.print(
+                f"MLflow at {uri} missed {report.failed} trials ({report.error}); "
+                "`mica-sweep sync` will catch up",
+                style="yellow",
+            )

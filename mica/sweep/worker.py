@@ -1,0 +1,44 @@
+"""One trial inside a worker: run it, turn an exception into a record, and store that before all else."""
+
+import tempfile
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mica.data import Dataset
+from mica.sweep.store import Store, Stored
+from mica.trial import Record, TrialSpec, run
+from mica.trial.runner import provenance
+
+
+def run_and_store(
+    key: str,
+    sweep: str,
+    spec: TrialSpec,
+    store: Store,
+    *,
+    load: Callable[[], Dataset],
+    device: str,
+) -> Record:
+    """Run one trial and put its record, and the files it keeps, into the store.
+
+    An exception of the trial becomes a record with the outcome `failed` and the traceback: it must not
+    stop the sweep. What the store raises goes on, because then nothing is recorded.
+    """
+    started = datetime.now(UTC)
+    with tempfile.TemporaryDirectory(prefix="mica-") as folder:
+        try:
+            record = run(spec, dataset=load(), device=device, folder=Path(folder))
+        except Exception:
+            record = failed(spec, traceback.format_exc(), device, started)
+        # Kept files first: whoever sees the record may rely on them.
+        store.keep(key, Path(folder))
+    store.put(Stored(key, sweep, record))
+    return record
+
+
+def failed(spec: TrialSpec, error: str, device: str, started: datetime | None = None) -> Record:
+    """The record of a trial that ended with an exception."""
+    where = provenance(device, started or datetime.now(UTC))
+    return Record(spec=spec, outcome="failed", error=error, provenance=where)
