@@ -40,7 +40,8 @@ def cifar10(*, root: str | None = None) -> Source:
     """CIFAR-10 in the folder `root` (default: $MICA_DATA, else ~/.cache/mica/data).
 
     Torchvision's extracted folder there comes first, then cifar10/train.parquet and test.parquet,
-    else it is downloaded. Raises `DataError` when there is none of it, or not as published.
+    else it is downloaded, once, when it is loaded; that raises `DataError` when there is none of it,
+    or not as published.
     """
     return _source(CIFAR10, root)
 
@@ -66,7 +67,7 @@ def _source(cifar: Cifar, root: str | None) -> Source:
         digest, load = digest_of(cifar.name, hub.digest), partial(_load_hub, cifar, asked, hub.digest)
         place = folder / cifar.name
     else:
-        cifar_files.ensure(cifar, folder)
+        # Known from the published checksums, so that a sweep can be planned before the data is there.
         digest, load = cifar_files.digest(cifar), partial(_load_torchvision, cifar, asked)
         place = folder / cifar.folder
     return Source(

@@ -13,6 +13,7 @@ from mica.report.appearance import Series
 from mica.report.cells import CELL, by_series, cells, finished, seeds_title
 
 _PADDING = 2
+"""Characters between columns; one more stands at a table's edge."""
 
 
 def summary(trials: pd.DataFrame) -> pd.DataFrame:
@@ -123,9 +124,9 @@ def _caption(rows: pd.DataFrame, trained: bool) -> str:
 
 def _terminal(grid: Grid, width: int) -> Iterator[RenderableType]:
     yield Text(grid.title, style="bold")
-    names = max((len(series.name) for series, _ in grid.rows), default=0)
-    for ratios in _blocks(grid, width - names - _PADDING):
-        table = Table(box=box.SIMPLE_HEAD)
+    names = max([len("method"), *(len(series.name) for series, _ in grid.rows)])
+    for ratios in _blocks(grid, width - names - _PADDING - 1):
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.add_column("method", no_wrap=True)
         for ratio in ratios:
             table.add_column(f"10^{ratio:g}", justify="right", no_wrap=True)

@@ -204,7 +204,7 @@ def test_a_folder_in_the_right_format_with_other_content_is_refused(tiny_cifar: 
     folder = tiny_cifar.extract(tmp_path)
     found, expected = tiny_cifar.sums["data_batch_1"], "c99cafc152244af753f735de768cd75f"
     with pytest.raises(DataError) as caught:
-        cifar10(tmp_path)
+        cifar10(tmp_path).load()
     assert f"{folder / 'data_batch_1'} has the MD5 sum {found}" in str(caught.value)
     assert expected in str(caught.value)
     assert f"remove the folder {folder}" in str(caught.value)
@@ -214,15 +214,23 @@ def test_a_folder_in_the_right_format_with_other_content_is_refused(tiny_cifar: 
 def test_a_folder_with_a_file_missing_is_refused(published: Any, tmp_path: Path, name: str) -> None:
     (published.extract(tmp_path) / name).unlink()
     with pytest.raises(DataError, match=f"{name} is missing"):
-        cifar10(tmp_path)
+        cifar10(tmp_path).load()
 
 
 # --- downloading
 
 
+def test_the_digest_is_known_before_the_data_is_there(published: Any, tmp_path: Path) -> None:
+    planned = cifar10(tmp_path / "root").digest
+    assert not (tmp_path / "root").exists()
+    (tmp_path / "root").mkdir()
+    published.extract(tmp_path / "root")
+    assert cifar10(tmp_path / "root").digest == planned
+
+
 def test_without_internet_both_ways_to_put_the_data_in_place_are_told(published: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        cifar10(tmp_path / "root")
+        cifar10(tmp_path / "root").load()
     message = str(caught.value)
     for part in (
         f"cifar10: there is no data in {tmp_path / 'root'}",
@@ -241,7 +249,7 @@ def test_without_internet_both_ways_to_put_the_data_in_place_are_told(published:
 def test_a_root_that_cannot_be_made_is_told(published: Any, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"cifar10: there is no data in .*file.*failed"):
-        cifar10(tmp_path / "file" / "root")
+        cifar10(tmp_path / "file" / "root").load()
 
 
 def test_a_page_in_place_of_the_archive_is_refused(
@@ -251,7 +259,7 @@ def test_a_page_in_place_of_the_archive_is_refused(
     monkeypatch.setattr(published_class, "url", server[0])
     monkeypatch.setattr(published_class, "tgz_md5", "0" * 32)
     with pytest.raises(DataError, match=r"failed \(File not found or corrupted"):
-        cifar10(tmp_path)
+        cifar10(tmp_path).load()
     assert not (tmp_path / CIFAR10.folder).exists()
 
 
