@@ -1,48 +1,26 @@
-"""MLflow's view of a sweep: a projection of the records, never the truth.
+"""Tracking: shows records in MLflow, while a sweep runs or afterwards. The store stays the truth."""
 
-One experiment and one parent run a sweep, one child run a trial, found by its tag `mica.trial_key`.
-A child counts as done when its status is final and its tag `mica.record` is the digest of the record
-that is to be shown. Everything about a child is written under its record's own times, so writing it
-again changes nothing: what a crash cut off is completed in place.
-"""
-
-import hashlib
 import logging
 import math
-import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from mica.methods import parse_method
+from mica.data.location import shown
 from mica.sweep.layout import MLFLOW
-from mica.trial.record import LayerRow, Record
-from mica.trial.spec import TrialSpec
+from mica.sweep.mlflow_runs import Experiment
+from mica.trial.record import Record
 
 log = logging.getLogger(__name__)
 
-KEY_TAG, SWEEP_TAG, RECORD_TAG = "mica.trial_key", "mica.sweep", "mica.record"
-_VERSION = 1
-"""Of what a child run holds: raised with it, so that `sync` replaces older ones."""
-_PAGE, _BATCH = 1000, 900
-_CURVES = ("train_loss", "train_top1", "val_loss", "val_top1", "test_loss", "test_top1")
 _PAUSE = 30.0
-"""Seconds without a try after MLflow could not be reached, or refused two records in a row."""
-_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-}
-"""Defaults for what the user has not set: give up soon, say nothing, call nobody."""
+"""Seconds without a try after MLflow could not be reached."""
+_SLOW = 5.0
+"""Seconds after which a failure means that MLflow does not answer, rather than that it refuses a record."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +104,8 @@ class _Projection:
         self, uri: str, sweep: str, *, pause: float, warn: Callable[[str], None] | None = None
     ) -> None:
         self._uri, self._sweep, self._pause, self._warn = uri, sweep, pause, warn
-        self._experiment: _Experiment | None = None
-        self._resume, self._in_a_row = -math.inf, 0
+        self._experiment: Experiment | None = None
+        self._resume = -math.inf
         self._logged = self._present = self._failed = 0
         self._error: str | None = None
 
@@ -137,9 +115,9 @@ class _Projection:
             return False
         if self._experiment is None:
             try:
-                self._experiment = _Experiment(self._uri, self._sweep)
+                self._experiment = Experiment(self._uri, self._sweep)
             except Exception as error:
-                self._fail(error, fatal=True)
+                self._fail(error, unreachable=True)
         return self._experiment is not None
 
     def log(self, key: str, record: Record) -> None:
@@ -147,13 +125,13 @@ class _Projection:
         if not self.connect() or self._experiment is None:
             self._failed += 1
             return
+        begin = time.monotonic()
         try:
             new = self._experiment.show(key, record)
         except Exception as error:
             self._failed += 1
-            self._fail(error, fatal=False)
+            self._fail(error, unreachable=time.monotonic() - begin > _SLOW)
         else:
-            self._in_a_row = 0
             self._logged, self._present = self._logged + new, self._present + (not new)
 
     def finish(self) -> Report:
@@ -162,124 +140,18 @@ class _Projection:
             try:
                 self._experiment.finish()
             except Exception as error:
-                self._fail(error, fatal=True)
+                self._fail(error, unreachable=False)
         return self.report()
 
     def report(self) -> Report:
         """The counts so far."""
         return Report(self._logged, self._present, self._failed, self._error)
 
-    def _fail(self, error: Exception, *, fatal: bool) -> None:
-        self._in_a_row += 1
-        if fatal or self._in_a_row > 1:
+    def _fail(self, error: Exception, *, unreachable: bool) -> None:
+        if unreachable:
             self._resume = time.monotonic() + self._pause
         if self._error is None:
-            self._error = f"{type(error).__name__}: {error}"
+            first_line = str(error).strip().partition("\n")[0]
+            self._error = f"{type(error).__name__}: {first_line[:300]}"
             if self._warn is not None:
-                self._warn(f"MLflow at {self._uri} fails, the sweep goes on without it: {self._error}")
-
-
-@dataclass
-class _Child:
-    run_id: str
-    digest: str | None
-    done: bool
-
-
-class _Experiment:
-    """One sweep's experiment, parent run and child runs; every method may raise what MLflow raises."""
-
-    def __init__(self, uri: str, sweep: str) -> None:
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        from mlflow import MlflowClient
-
-        # urllib3 reports every retry of a request; one warning of ours says as much.
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-        self._client = MlflowClient(uri)
-        self._id = self._experiment_id(uri, sweep)
-        parents = list(self._runs(SWEEP_TAG))
-        if parents:
-            self._parent = parents[0].info.run_id
-            self._client.update_run(self._parent, status="RUNNING")
-        else:
-            parent = self._client.create_run(self._id, tags={SWEEP_TAG: sweep}, run_name=sweep)
-            self._parent = parent.info.run_id
-        self._children = self._find_children()
-
-    def show(self, key: str, record: Record) -> bool:
-        """Make a trial's child run what its record says; False when it is so already."""
-        digest = hashlib.sha256(f"{_VERSION}\n{record.model_dump_json()}".encode()).hexdigest()[:16]
-        child = self._children.get(key)
-        if child is not None and child.digest != digest:  # a failed trial that was run again, say
-            self._client.delete_run(child.run_id)
-            del self._children[key]
-            child = None
-        if child is not None and child.done:
-            return False
-        if child is None:
-            run = self._client.create_run(
-                self._id,
-                start_time=_started(record),
-                tags={KEY_TAG: key, RECORD_TAG: digest, "mlflow.parentRunId": self._parent, **_tags(record)},
-                run_name=_run_name(record.spec),
-            )
-            child = self._children[key] = _Child(run.info.run_id, digest, done=False)
-        self._fill(child.run_id, record)
-        child.done = True
-        return True
-
-    def finish(self) -> None:
-        """End the parent run."""
-        self._client.set_terminated(self._parent)
-
-    def _fill(self, run_id: str, record: Record) -> None:
-        from mlflow.entities import Metric, Param
-
-        params = [Param(key, value) for key, value in _params(record.spec).items()]
-        metrics = [Metric(*point) for point in _metrics(record)]
-        for start in range(0, max(len(metrics), 1), _BATCH):
-            self._client.log_batch(run_id, metrics[start : start + _BATCH], () if start else params)
-        if record.layers:
-            self._client.log_text(run_id, _layers_csv(record.layers), "layers.csv")
-        # Last: only now does the child count as done.
-        status = "FAILED" if record.outcome == "failed" else "FINISHED"
-        self._client.set_terminated(run_id, status, end_time=_ended(record))
-
-    def _experiment_id(self, uri: str, sweep: str) -> str:
-        found = self._client.get_experiment_by_name(sweep)
-        if found is None:
-            place = None
-            if uri.startswith("sqlite:///"):
-                file = Path(uri.removeprefix("sqlite:///").partition("?")[0])
-                place = (file.absolute().parent / "mlflow-artifacts").as_uri()
-            tags = {"mlflow.experimentKind": "custom_model_development"}
-            return str(self._client.create_experiment(sweep, artifact_location=place, tags=tags))
-        if found.lifecycle_stage == "deleted":
-            self._client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
-
-    def _find_children(self) -> dict[str, _Child]:
-        """By trial key; of two that were logged at the same time, one is deleted."""
-        found: dict[str, _Child] = {}
-        for run in self._runs(KEY_TAG):
-            key = run.data.tags[KEY_TAG]
-            done = run.info.status in ("FINISHED", "FAILED")
-            child = _Child(run.info.run_id, run.data.tags.get(RECORD_TAG), done)
-            if key in found:
-                keep, drop = (child, found[key]) if done and not found[key].done else (found[key], child)
-                self._client.delete_run(drop.run_id)
-                child = keep
-            found[key] = child
-        return found
-
-    def _runs(self, tag: str) -> Iterator[Any]:
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self._id], f"tags.`{tag}` LIKE '%'", max_results=_PAGE, page_token=token
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
+                self._warn(f"MLflow at {shown(self._uri)} fails, the sweep goes on: {self._error}")

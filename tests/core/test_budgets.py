@@ -102,7 +102,7 @@ def test_uniform_plus_keeps_the_first_conv_dense_and_a_fifth_of_the_last(
 
 
 @given(networks, ratios, st.sampled_from(RULES))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_exact_budgets_have_exactly_the_sum_asked_for(
     shapes: budgets.Shapes, ratio: float, rule: str
 ) -> None:

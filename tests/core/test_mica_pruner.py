@@ -19,7 +19,7 @@ node_counts = st.sampled_from(["random", "max", "min"])
 roundings = st.sampled_from(["floor", "exact"])
 rules = st.sampled_from(["erk", "igq", "uniform", "uniform-plus", "epl"])
 seeds = st.integers(0, 2**31)
-quick = settings(max_examples=120)
+quick = settings(max_examples=80)
 
 
 def outputs(mask: Tensor) -> set[int]:
@@ -48,7 +48,7 @@ def mlp(widths: list[int]) -> nn.Sequential:
 
 
 @given(seeds, rules, st.floats(0, 2.5), node_counts, roundings)
-@settings(max_examples=250)
+@settings(max_examples=120)
 def test_every_layer_ends_with_exactly_its_budget(
     seed: int, rule: str, log: float, counts: str, rounding: str
 ) -> None:
@@ -61,7 +61,7 @@ def test_every_layer_ends_with_exactly_its_budget(
 
 
 @given(seeds, rules, st.floats(0.2, 1.8), node_counts)
-@settings(max_examples=250)
+@settings(max_examples=120)
 def test_no_edge_is_left_without_function_while_its_layer_has_a_place_for_it(
     seed: int, rule: str, log: float, counts: str
 ) -> None:

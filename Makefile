@@ -1,0 +1,32 @@
+# `make quickstart` and `make test` set themselves up: a virtual environment in .venv, dependencies as pinned.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.PHONY: help quickstart test lint clean
+
+help:
+	@echo "make quickstart   install, run sweeps/quickstart.yaml, show the paper's central result (5 minutes)"
+	@echo "make test         install, run the tests"
+	@echo "make lint         install, check style (ruff) and types (mypy --strict)"
+	@echo "make clean        remove the virtual environment"
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "mica needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+quickstart: .venv/installed
+	$(BIN)/mica-sweep run sweeps/quickstart.yaml
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv
