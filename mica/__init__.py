@@ -13,26 +13,28 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mica.compaction import Compact, compact
     from mica.errors import DataError, NumericError, TraceError, UnknownName, UserError
     from mica.graph import Layer, LayerGraph
     from mica.masks import Masks, apply
+    from mica.pruning import sparsify
     from mica.reachability import functional, functional_node_share
-    from mica.sparsify import sparsify
     from mica.tracing import trace
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "DataError", "Layer", "LayerGraph", "Masks", "NumericError", "TraceError", "UnknownName", "UserError",
-    "apply", "functional", "functional_node_share", "sparsify", "trace",
+    "Compact", "DataError", "Layer", "LayerGraph", "Masks", "NumericError", "TraceError", "UnknownName",
+    "UserError", "apply", "compact", "functional", "functional_node_share", "sparsify", "trace",
 ]  # fmt: skip
 
 _HOMES = {
+    "mica.compaction": ("Compact", "compact"),
     "mica.errors": ("DataError", "NumericError", "TraceError", "UnknownName", "UserError"),
     "mica.graph": ("Layer", "LayerGraph"),
     "mica.masks": ("Masks", "apply"),
     "mica.reachability": ("functional", "functional_node_share"),
-    "mica.sparsify": ("sparsify",),
+    "mica.pruning": ("sparsify",),
     "mica.tracing": ("trace",),
 }
 

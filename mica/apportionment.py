@@ -26,7 +26,7 @@ def apportion(sizes: Mapping[Part, int], weights: Mapping[Part, float], total: i
     for part in open_parts[: total - sum(shares.values())]:
         shares[part] += 1
     assert sum(shares.values()) == total
-    return shares
+    return {part: shares[part] for part in sizes}
 
 
 def _fill(

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.text import Text
 
 from mica import __version__
 from mica.errors import UserError
@@ -18,8 +19,9 @@ from mica.errors import UserError
 EXIT_TRIALS_FAILED = 1
 EXIT_WRONG_USE = 2
 
-out = Console()
-err = Console(stderr=True)
+# Names and errors of a user's own may hold [brackets] and :colons:, which are no markup.
+out = Console(markup=False, emoji=False)
+err = Console(stderr=True, markup=False, emoji=False)
 
 
 class _Group(click.Group):
@@ -29,15 +31,11 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            err.print(f"[bold red]error:[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
+            err.print(Text.assemble(("error: ", "bold red"), str(error)), highlight=False, soft_wrap=True)
             ctx.exit(EXIT_WRONG_USE)
         except BrokenPipeError:  # the reader of a pipe has seen enough
             sys.stderr.close()
             ctx.exit(0)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 SWEEP = click.argument("sweep", type=click.Path(path_type=Path))

@@ -7,7 +7,7 @@ a float. `allocate` turns densities into budgets, whole numbers of edges. Regist
     def mine(shapes: Shapes, ratio: float) -> Densities: ...
 
 Distributions that come from a ranking pruner's mask (snip, synflow, …) need a network and live in
-`mica.sparsify`.
+`mica.pruning`.
 """
 
 import math
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 from mica.apportionment import apportion
 from mica.errors import UserError
-from mica.registry import Registry
+from mica.registry import Registry, check_choice
 from mica.words import Rounding
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -42,6 +42,9 @@ def allocate(shapes: Shapes, distribution: str, ratio: float, rounding: Rounding
         UnknownName: no such distribution.
     """
     check_ratio(ratio)
+    check_choice("rounding", rounding, Rounding)
+    if ratio == 1:  # not left to the rounding of a distribution's arithmetic
+        return _sizes(shapes)
     densities = distributions.get(distribution)(shapes, ratio)
     sizes = _sizes(shapes)
     if rounding == "exact":

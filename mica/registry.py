@@ -4,7 +4,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 from mica.errors import UnknownName, UserError
 
@@ -37,6 +37,13 @@ def check_options(
     missing = [p.name for p in parameters if p.default is p.empty and p.name not in options]
     if missing:
         raise UserError(f"{what} needs the option {missing[0]!r}; its options are {', '.join(known)}")
+
+
+def check_choice(what: str, value: str, choices: Any) -> None:
+    """Raises `UserError` unless the value is one of a `Literal`'s."""
+    if value not in get_args(choices):
+        allowed = ", ".join(get_args(choices))
+        raise UserError(f"{what} is {value!r}; allowed are {allowed}{nearest(value, get_args(choices))}")
 
 
 class Registry(Generic[T]):

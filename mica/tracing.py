@@ -1,6 +1,7 @@
 """Trace any network of convolutions, linear layers and what lies between them into a LayerGraph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -43,6 +44,21 @@ def trace(model: nn.Module, input_shape: tuple[int, ...]) -> LayerGraph:
     Raises:
         TraceError: it cannot be followed; the message names the module and the operation.
     """
+    return follow(model, input_shape).graph
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A traced network twice: as what mica reads, and as what torch can run."""
+
+    graph: LayerGraph
+    module: fx.GraphModule
+    op_of: Mapping[str, int]
+    """Name of a node of `module.graph` → index of the last operation that it became."""
+
+
+def follow(model: nn.Module, input_shape: tuple[int, ...]) -> Followed:
+    """`trace`, with the executable graph beside; raises the same."""
     tracer = _Tracer()
     try:
         traced = fx.GraphModule(model, tracer.trace(model))
@@ -51,7 +67,9 @@ def trace(model: nn.Module, input_shape: tuple[int, ...]) -> LayerGraph:
             f"the network cannot be traced in module {tracer.innermost or '(top)'}: {error}"
         ) from error
     _propagate_shapes(model, traced, input_shape)
-    return _Builder(model, traced.graph).build(tuple(input_shape))
+    builder = _Builder(model, traced.graph)
+    graph = builder.build(tuple(input_shape))
+    return Followed(graph, traced, {node.name: index for node, index in builder.index.items()})
 
 
 class _Tracer(fx.Tracer):
@@ -119,7 +137,7 @@ class _Builder:
             elif node in placeholders:
                 if node in used:
                     self._add(node, "input", name="input", inputs=())
-            elif self._shape(node) is not None:
+            elif node.op != "get_attr" and self._shape(node) is not None:
                 self._operation(node)
             # What is left computes no single tensor: `x.size(0)` for a view, say.
         if not self.layers:
@@ -131,10 +149,8 @@ class _Builder:
     def _operation(self, node: fx.Node) -> None:
         if node.op == "call_module":
             self._module(node, self.modules[str(node.target)])
-        elif node.op in ("call_function", "call_method"):
-            self._function(node, _name_of(node))
         else:
-            raise self._error(node, f"reads the tensor {node.target} as if it were an image")
+            self._function(node, _name_of(node))
 
     def _module(self, node: fx.Node, module: nn.Module) -> None:
         if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -186,6 +202,9 @@ class _Builder:
         name = str(node.target)
         source, shape = self._shape(self._sources(node)[0]), self._shape(node)
         assert source is not None and shape is not None
+        for other in self.layers:
+            if other != name and module.weight is self.modules[other].weight:
+                raise self._error(node, f"shares its weight with {other!r}; every layer must have its own")
         if name in self.layers:
             raise self._error(node, "is used twice; every prunable layer must be used once")
         if isinstance(module, nn.Linear):

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mica.channels import Ids
 from mica.graph import Layer, LayerGraph
 from mica.masks import Masks
-from mica.pruners.channels import Ids, channels
+from mica.pruners.channels import channels
 from mica.pruners.node_counts import chosen_outputs, shares
 from mica.pruners.registry import placing
 from mica.pruners.repair import repair
@@ -20,7 +21,12 @@ _DEAD = -1
 
 
 @placing("mica")
-def mica(
+def mica(graph: LayerGraph, budget: Mapping[str, int], rng: np.random.Generator) -> Masks:
+    """MiCA with its node counts chosen at random, as in the paper."""
+    return place_mica(graph, budget, rng)
+
+
+def place_mica(
     graph: LayerGraph,
     budget: Mapping[str, int],
     rng: np.random.Generator,

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from mica.apportionment import apportion
+from mica.channels import Ids
 from mica.graph import Layer, LayerGraph
-from mica.pruners.channels import Channels, Ids
+from mica.pruners.channels import Channels
 from mica.words import NodeCounts
 
 
@@ -37,7 +38,7 @@ def chosen_outputs(
                 )
             ]
         elif op.kind == "cat":
-            sources = _split_request(wanted, [channels.width(i) for i in op.inputs], rng)
+            sources = _split_request(channels.first(index, wanted), [len(channels.ids[i]) for i in op.inputs])
         else:
             sources = [wanted] * len(op.inputs)
         for source, request in zip(op.inputs, sources, strict=True):
@@ -59,9 +60,9 @@ def shares(edges: int, outputs: Ids, layer: Layer) -> list[tuple[int, Ids]]:
         group: len(chosen[group]) * (room // width) for group in range(layer.groups) if len(chosen[group])
     }
     granted = apportion(inside, inside, min(edges, sum(inside.values())))
-    spare = {group: room - granted.get(group, 0) for group in range(layer.groups)}
+    spare = {g: room - granted.get(g, 0) for g in range(layer.groups) if room > granted.get(g, 0)}
     spilled = apportion(spare, spare, edges - sum(granted.values()))
-    return [(granted.get(group, 0) + spilled[group], chosen[group]) for group in range(layer.groups)]
+    return [(granted.get(group, 0) + spilled.get(group, 0), chosen[group]) for group in range(layer.groups)]
 
 
 def _request(
@@ -93,7 +94,7 @@ def _count(
     return high if node_counts == "max" else int(rng.integers(low, high, endpoint=True))
 
 
-def _split_request(wanted: int, widths: list[int], rng: np.random.Generator) -> list[int]:
-    """A concatenation's request over its branches: a random choice among all their channels."""
-    counts = rng.multivariate_hypergeometric(widths, min(wanted, sum(widths)))
-    return [int(count) for count in counts]
+def _split_request(wanted: Ids, widths: list[int]) -> list[int]:
+    """A concatenation's request over its branches: where the first channels in random order happen to lie."""
+    branch = np.searchsorted(np.cumsum(widths), wanted, side="right")
+    return [int(count) for count in np.bincount(branch, minlength=len(widths))]

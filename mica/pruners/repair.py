@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mica.channels import Ids
 from mica.graph import LayerGraph
 from mica.masks import Masks
-from mica.pruners.channels import Ids
 from mica.reachability import openings
 
 

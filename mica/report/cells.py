@@ -22,7 +22,7 @@ def finished(trials: pd.DataFrame) -> pd.DataFrame:
     `log10_corrected`: null when infinite; `functional_share`: functional / placed edges, 0 when none
     is placed.
     """
-    kept = trials[trials["outcome"] != "failed"].copy()
+    kept = trials[trials["outcome"] != "failed"].reset_index(drop=True)
     kept["variant"] = _variants(kept)
     for column in ("corrected_ratio", "test_top1", "test_top1_max", "functional_node_share"):
         kept[column] = kept[column].astype(float) if column in kept else np.nan

@@ -136,7 +136,7 @@ def _line(
     shift: float = 0,
     zorder: float,
 ) -> None:
-    """Means joined by a line in a band from lowest to highest; half markers stand alone, over whole ones."""
+    """Means joined by a line, bars from lowest to highest; half markers stand alone, over whole ones."""
     if rows.empty:
         return
     transform = _shifted(axes, shift)
@@ -155,14 +155,9 @@ def _line(
         zorder=zorder,
     )
     low, high = rows[f"{name}_min"], rows[f"{name}_max"]
-    if half or np.allclose(low, high):
-        return
-    if len(rows) > 1:
-        axes.fill_between(
-            x, low, high, color=series.colour, alpha=BAND, linewidth=0, transform=transform, zorder=2
-        )
-    else:
-        axes.vlines(x, low, high, color=series.colour, linewidth=1.0, transform=transform, zorder=zorder)
+    if not half and not np.allclose(low, high):
+        # Bars, not a band: between corrected ratios far apart a band would show what nobody measured.
+        axes.vlines(x, low, high, color=series.colour, linewidth=0.9, transform=transform, zorder=zorder)
 
 
 def _shifted(axes: Axes, points: float) -> Transform:

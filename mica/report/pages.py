@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from mica.report import curves
 from mica.report.appearance import Series
@@ -67,7 +66,7 @@ def _accuracy(rows: pd.DataFrame, chance: float, crosses: Lines) -> Page:
     notes: list[Artist] = []
     if dense["accuracy"].notna().any():
         notes.append(_note("Dense", linestyle=curves.DENSE_LINE, linewidth=1.0))
-    notes += _band_note(rows, "accuracy")
+    notes += _spread_note(rows, "accuracy")
     if not lost.empty:
         notes.append(_note("Chance", linestyle=curves.CHANCE_LINE, linewidth=0.6))
         notes.append(_note("Collapsed, at its nominal ratio", marker="o", markerfacecolor="white"))
@@ -101,7 +100,7 @@ def _share(rows: pd.DataFrame, lines: Lines, name: str, column: str) -> Page:
         x_label="Nominal compression ratio",
         y_label=f"Functional {name} (%)",
         lines=lines,
-        notes=_band_note(pd.concat([part for _, part in lines]), column),
+        notes=_spread_note(pd.concat([part for _, part in lines]), column),
         paint=paint,
     )
 
@@ -112,10 +111,10 @@ def _title(rows: pd.DataFrame) -> str:
     return f"{first['dataset']} · {first['model']} · {seeds_title(rows if pruned.empty else pruned)}"
 
 
-def _band_note(rows: pd.DataFrame, name: str) -> list[Artist]:
+def _spread_note(rows: pd.DataFrame, name: str) -> list[Artist]:
     if not (rows[f"{name}_max"] > rows[f"{name}_min"]).any():
         return []
-    return [Patch(color=curves.GREY, alpha=curves.BAND, linewidth=0, label="Lowest to highest seed")]
+    return [_note("Lowest to highest seed", marker="|", markersize=8)]
 
 
 def _note(label: str, **look: object) -> Line2D:

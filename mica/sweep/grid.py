@@ -7,7 +7,7 @@ from itertools import product
 from mica.data import Source
 from mica.errors import UserError
 from mica.methods import DENSE, Method, combine, parse_method
-from mica.sparsify import source_method
+from mica.pruning import source_method
 from mica.sweep.identity import trial_key
 from mica.sweep.spec import Axes, SweepSpec
 from mica.training.protocol import Protocol, default_protocol
@@ -113,6 +113,7 @@ def _cells(axes: Axes, sweep: SweepSpec, sources: dict[str, Source]) -> Iterator
                 rounding=rounding,
                 node_counts=node_counts if method.pruner == "mica" else "random",
                 protocol=protocol,
+                compact=sweep.compact,
                 keep=sweep.keep,
             )
 

@@ -16,6 +16,7 @@ from mica.sweep import mlflow_fields as fields
 from mica.trial.record import Record
 
 KEY_TAG, SWEEP_TAG, RECORD_TAG = "mica.trial_key", "mica.sweep", "mica.record"
+PARENT_TAG = "mlflow.parentRunId"
 _PAGE, _BATCH = 1000, 900
 """Runs a search answers with, and metrics a request takes; MLflow allows 1000 values a request."""
 _ENVIRONMENT = {
@@ -27,6 +28,17 @@ _ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
 }
 """Defaults for what the user has not set: give up soon, say nothing, call nobody."""
+
+
+def _settle() -> None:
+    """Make MLflow quiet and quick to give up, before or after it is imported."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow  # noqa: F401  (it sets its loggers up, and once only)
+
+    logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
+    # urllib3 reports every retry of a request; one warning of ours says as much.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
 @dataclass
@@ -41,12 +53,9 @@ class Experiment:
 
     def __init__(self, uri: str, sweep: str) -> None:
         """Connect, and find or make experiment and parent run."""
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        _settle()
         from mlflow import MlflowClient
 
-        # urllib3 reports every retry of a request; one warning of ours says as much.
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         self._client = MlflowClient(uri)
         self._id = self._experiment_id(uri, sweep)
         parents = sorted(self._runs(SWEEP_TAG), key=lambda run: run.info.start_time)
@@ -55,6 +64,8 @@ class Experiment:
         else:
             parents = [self._client.create_run(self._id, tags={SWEEP_TAG: sweep}, run_name=sweep)]
         self._parent = parents[0].info.run_id
+        for other in parents[1:]:  # two processes began at the same moment
+            self._client.delete_run(other.info.run_id)
         self._children = self._find_children()
 
     def show(self, key: str, record: Record) -> bool:
@@ -74,7 +85,7 @@ class Experiment:
                 tags={
                     KEY_TAG: key,
                     RECORD_TAG: digest,
-                    "mlflow.parentRunId": self._parent,
+                    PARENT_TAG: self._parent,
                     **fields.tags(record),
                 },
                 run_name=fields.run_name(record.spec),
@@ -115,7 +126,7 @@ class Experiment:
         return str(found.experiment_id)
 
     def _find_children(self) -> dict[str, _Child]:
-        """By trial key; of two that were logged at the same time, one is deleted."""
+        """By trial key, all below our parent; of two that were logged at the same time, one is deleted."""
         found: dict[str, _Child] = {}
         for run in self._runs(KEY_TAG):
             key = run.data.tags[KEY_TAG]
@@ -125,6 +136,8 @@ class Experiment:
                 keep, drop = (child, found[key]) if done and not found[key].done else (found[key], child)
                 self._client.delete_run(drop.run_id)
                 child = keep
+            elif run.data.tags.get(PARENT_TAG) != self._parent:
+                self._client.set_tag(child.run_id, PARENT_TAG, self._parent)
             found[key] = child
         return found
 

@@ -45,7 +45,8 @@ class SweepProgress:
         number, width = self.outcomes.total(), len(str(self._total))
         style = "red" if record.outcome in ("failed", "diverged") else None
         line = f"{number:>{width}}/{self._total}  {describe(record.spec)}  {_result(record)}"
-        self._console.print(line, style=style, highlight=False, soft_wrap=True)
+        # An error may hold [brackets], which are no markup.
+        self._console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def describe(spec: TrialSpec) -> str:

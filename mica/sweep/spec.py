@@ -82,7 +82,7 @@ class Resources(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cpu: float = Field(1, gt=0, description="CPU cores; a trial uses as many threads.")
-    gpu: float | Literal["auto"] = Field(
+    gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
         "auto", description="GPUs, fractions allowed; auto is one where there are any, else none."
     )
 
@@ -97,6 +97,7 @@ class SweepSpec(Axes):
     resources: Resources = Resources()
     storage: str | None = Field(None, description="Folder or object-store URI; results/NAME by default.")
     mlflow: bool | str = Field(True, description="A tracking URI; true: SQLite in the storage; false: off.")
+    compact: bool = Field(True, description="Train sparse networks as the small networks that they are.")
     keep: Keep = Field("nothing", description="nothing, masks, or weights (with masks).")
 
     @property

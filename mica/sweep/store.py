@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from mica.errors import UserError
 from mica.sweep.files import Folder
@@ -77,7 +76,7 @@ class Store:
         buffer = BytesIO()
         pq.write_table(pa.table({"record": column}), buffer, compression="zstd")
         # Segments are read in the order of their names, the newest last.
-        number = len(self.folder.list(SEGMENTS))
+        number = max((_number(path) for path in self.folder.list(SEGMENTS)), default=-1) + 1
         name = hashlib.sha256(buffer.getvalue()).hexdigest()[:12]
         self.folder.write(f"{SEGMENTS}/{number:06d}-{name}.parquet", buffer.getvalue())
         for path, _ in sound:
@@ -93,32 +92,37 @@ class Store:
         for path in self.folder.list(SEGMENTS):
             try:
                 contents = pq.read_table(BytesIO(self.folder.read(path) or b""))["record"].to_pylist()
-            except (pa.ArrowException, KeyError) as error:
+            except (pa.ArrowException, OSError, KeyError) as error:  # a flipped byte is an OSError
                 self._set_aside(path, error)
                 continue
             for content in contents:
-                stored = self._decode(path, content)
-                if stored is not None:
+                try:
+                    stored = _decode(content)
+                except _Unsound as error:  # its neighbours are sound: they stay where they are
+                    log.warning("%s: one of its records is not sound (%s) and is left out", path, error)
+                else:
                     found[stored.key] = stored
         return found
 
     def _decode(self, path: str, content: bytes) -> Stored | None:
+        """The record in a loose file; None, and the file set aside, when there is none in it."""
         try:
             stored = _decode(content)
-            if path.startswith(RECORDS) and path != record_path(stored.key):
-                raise ValueError(f"holds the record of another key, {stored.key}")
-        except UserError:
-            raise
-        except (ValueError, KeyError, TypeError, ValidationError) as error:
+            if path != record_path(stored.key):
+                raise _Unsound(f"holds the record of another key, {stored.key}")
+        except _Unsound as error:
             self._set_aside(path, error)
             return None
         return stored
 
     def _set_aside(self, path: str, error: Exception) -> None:
         target = f"{SET_ASIDE}/{path.replace('/', '_')}"
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        log.warning("%s is no sound record (%s); moved to %s", path, reason, target)
+        log.warning("%s is no sound record (%s); moved to %s", path, _first_line(error), target)
         self.folder.move(path, target)
+
+
+class _Unsound(Exception):
+    """What stands in the place of a record is none."""
 
 
 def done(stored: Iterable[Stored], *, retry_failed: bool) -> set[str]:
@@ -133,18 +137,33 @@ def _encode(stored: Stored) -> bytes:
 
 
 def _decode(content: bytes) -> Stored:
-    """Raises ValueError, KeyError or TypeError for anything but a sound record of a known version."""
-    envelope = json.loads(content)
-    if envelope["checksum"] != _checksum(envelope["body"]):
-        raise ValueError("its checksum is wrong")
-    body = json.loads(envelope["body"])
-    version = body["record"]["version"]
-    if version > RECORD_VERSION:  # sound, and not ours to set aside
-        raise UserError(
-            f"the record {body['key']} was written by a newer mica (version {version}, this one reads "
-            f"{RECORD_VERSION}): update mica"
-        )
-    return Stored(body["key"], body["sweep"], Record.model_validate(body["record"]))
+    """Raises `_Unsound` for what is no record, and `UserError` for a record of a newer mica."""
+    try:
+        envelope = json.loads(content)
+        if envelope["checksum"] != _checksum(envelope["body"]):
+            raise _Unsound("its checksum is wrong")
+        body = json.loads(envelope["body"])
+        version = body["record"]["version"]
+        if version > RECORD_VERSION:  # sound, and not ours to set aside
+            raise UserError(
+                f"the record {body['key']} was written by a newer mica (version {version}, this one reads "
+                f"{RECORD_VERSION}): update mica"
+            )
+        return Stored(body["key"], body["sweep"], Record.model_validate(body["record"]))
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _Unsound(_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _number(segment: str) -> int:
+    """Of a segment's file name; 0 for a file that is none of ours."""
+    number = segment.removeprefix(f"{SEGMENTS}/").partition("-")[0]
+    return int(number) if number.isdecimal() else 0
 
 
 def _checksum(text: str) -> str:

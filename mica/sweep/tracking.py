@@ -151,7 +151,8 @@ class _Projection:
         if unreachable:
             self._resume = time.monotonic() + self._pause
         if self._error is None:
-            first_line = str(error).strip().partition("\n")[0]
-            self._error = f"{type(error).__name__}: {first_line[:300]}"
+            uri = self._uri.rstrip("/")
+            words = f"{type(error).__name__}: {error}".partition("\n")[0].replace(uri, shown(uri))
+            self._error = words if len(words) <= 200 else words[:199] + "…"
             if self._warn is not None:
                 self._warn(f"MLflow at {shown(self._uri)} fails, the sweep goes on: {self._error}")

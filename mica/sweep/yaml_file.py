@@ -29,6 +29,8 @@ class YamlFile:
             line = f":{mark.line + 1}" if mark else ""
             problem = getattr(error, "problem", None) or str(error)
             raise UserError(f"{path}{line}: not valid YAML: {problem}") from error
+        except (ValueError, RecursionError) as error:  # a date such as 2024-13-45; brackets without end
+            raise UserError(f"{path}: not valid YAML: {error}") from error
         if not isinstance(self.content, dict):
             raise UserError(f"{path}: a sweep is a mapping of keys, found {_kind(self.content)}")
 
@@ -52,6 +54,10 @@ class _UniqueKeys(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.MarkedYAMLError(
+                    problem=f"found the key {key!r}; a key is text", problem_mark=key_node.start_mark
+                )
             if key in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark

@@ -13,7 +13,7 @@ Precision = Literal["fp32", "bf16"]
 class Protocol(BaseModel):
     """One training protocol. The defaults are the paper's for VGG-16 (section 4.2)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(160, ge=0, description="Passes over the training images; 0 makes masks only.")
     batch_size: int = Field(128, ge=1, description="Images a step; a smaller last batch is kept.")

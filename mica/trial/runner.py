@@ -3,7 +3,7 @@
 import platform
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 import mica
+from mica.compaction import Compact, compact
 from mica.data import Dataset, Source, Split, datasets, scoring_images, split
-from mica.errors import UserError
+from mica.errors import TraceError, UserError
 from mica.graph import LayerGraph
 from mica.masks import Masks, apply
 from mica.methods import parse_method
 from mica.models import CONVOLUTIONAL_SIDE, build
+from mica.pruning import sparsify
 from mica.registry import check_options
-from mica.sparsify import sparsify
 from mica.tracing import trace
 from mica.training.engine import Epoch, Parts, train
 from mica.training.images import ImageSet, image_set
@@ -71,8 +72,7 @@ def run(
     if collapsed(summary):
         outcome = "collapsed"
     elif spec.protocol.epochs:
-        apply(trial.model, trial.masks)
-        for epoch in train(trial.model, trial.parts(), spec.protocol, spec.seed):
+        for epoch in _train(trial):
             epochs.append(epoch)
             if on_epoch:
                 on_epoch(epoch)
@@ -202,6 +202,31 @@ def _keep(spec: TrialSpec, trial: PreparedTrial, folder: Path) -> None:
     trial.masks.save(folder / "masks.npz")
     if spec.keep == "weights":
         torch.save(trial.model.state_dict(), folder / "weights.pt")
+
+
+def _train(trial: PreparedTrial) -> Iterator[Epoch]:
+    """Train in place, by way of the small network where it is smaller."""
+    small = _small(trial) if trial.spec.compact else None
+    network, masks = (small.model.to(trial.device), small.masks) if small else (trial.model, trial.masks)
+    apply(trial.model, trial.masks)
+    if small:
+        apply(network, masks)
+    yield from train(network, trial.parts(), trial.spec.protocol, trial.spec.seed)
+    if small:
+        small.scatter(network.state_dict(), trial.model.state_dict())
+
+
+def _small(trial: PreparedTrial) -> Compact | None:
+    """The compact network, unless it is nearly as large as the full one or cannot be made."""
+    try:
+        small = compact(trial.model, trial.masks, trial.graph.input_shape)
+    except TraceError:
+        return None
+    return small if small.masks.total <= _NEARLY_DENSE * trial.masks.total else None
+
+
+_NEARLY_DENSE = 0.9
+"""From this share of the edges on, compaction is not worth its scattering back."""
 
 
 def _results(epochs: list[Epoch]) -> Results:

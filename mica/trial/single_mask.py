@@ -6,7 +6,7 @@ from mica.errors import UserError
 from mica.masks import Masks
 from mica.methods import parse_method
 from mica.models import build
-from mica.sparsify import sparsify
+from mica.pruning import sparsify
 from mica.tracing import trace
 from mica.training.protocol import Protocol
 from mica.trial.inspection import inspect

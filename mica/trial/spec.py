@@ -44,6 +44,9 @@ class TrialSpec(BaseModel):
     rounding: Rounding = "floor"
     node_counts: NodeCounts = "random"
     protocol: Protocol
+    compact: bool = Field(
+        True, description="Train the small network that computes the same; changes no number but rounding."
+    )
     keep: Keep = Field("nothing", description="Files left beside the record; changes no number.")
 
     @property

@@ -9,10 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import mica
-from mica.pruners import scores
+from mica.pruners import Network, RankingPruner, pruners
 from tests.oracle import ranking
 
 CASES = ["conv-eval", "conv-train", "mlp"]
+
+
+def scores(name, model, images=None, labels=None, batch_norm="eval"):
+    """What a ranking pruner makes of a network's initial weights; images also give the input's shape."""
+    shape = tuple(images.shape[1:]) if images is not None else (4,)
+    graph = mica.trace(model, shape)
+    network = Network(model=model, graph=graph, images=images, labels=labels, batch_norm=batch_norm)
+    pruner = pruners.get(name)
+    assert isinstance(pruner, RankingPruner)
+    return pruner.score(network, network.weights())
+
 
 
 def batch(shape: tuple[int, ...], classes: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ of units, one for each place its kernel visits. A path goes from an input unit t
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from torch import Tensor
 
@@ -45,9 +46,13 @@ def every_path(net: OracleNet, masks: Mapping[str, Tensor], most: int) -> set[Ed
 def node_share(net: OracleNet, masks: Mapping[str, Tensor]) -> float | None:
     """Share of the reached input nodes (layer, channel, row, column) that have a functional edge."""
     functional = functional_edges(net, masks)
-    links = [link for link in kept_links(net, masks) if link[2] is None or link[2] in functional]
+    links = [link for link in all_links(net, len(net.ops)) if link[2] is None or link[2] in functional]
     live = live_units(net, links)
-    reached = {_node(net, edge) for tail, _, edge in all_links(net) if edge is not None and tail in live}
+    reached = {
+        _node(net, edge)
+        for tail, _, edge in all_links(net, len(net.ops))
+        if edge is not None and tail in live
+    }
     used = {_node(net, edge) for edge in functional}
     assert used <= reached
     return len(used) / len(reached) if reached else None
@@ -59,7 +64,7 @@ def open_places(net: OracleNet, masks: Mapping[str, Tensor]) -> set[Edge]:
     live, read = live_units(net, links), read_units(net, links)
     return {
         edge
-        for tail, head, edge in all_links(net)
+        for tail, head, edge in all_links(net, len(net.ops))
         if edge is not None and not masks[str(edge[0])][edge[1:]] and tail in live and head in read
     }
 
@@ -102,23 +107,27 @@ def units(net: OracleNet, index: int) -> Iterator[Unit]:
 def kept_links(net: OracleNet, masks: Mapping[str, Tensor]) -> Iterator[Link]:
     """Every pair of joined units whose edge the masks keep."""
     kept = {name: set(map(tuple, mask.nonzero().tolist())) for name, mask in masks.items()}
-    for link in all_links(net):
+    for link in all_links(net, len(net.ops)):
         edge = link[2]
         if edge is None or edge[1:] in kept[str(edge[0])]:
             yield link
 
 
-def all_links(net: OracleNet) -> Iterator[Link]:
+@lru_cache(maxsize=1)
+def all_links(net: OracleNet, ops: int) -> list[Link]:
     """Every pair of joined units of the dense network, with the edge between them if it is a weight."""
-    for index, op in enumerate(net.ops):
-        if op.kind == "conv":
-            yield from _conv(net, index, op)
-        elif op.kind == "linear":
-            yield from _linear(net, index, op)
-        elif op.kind in ("pool", "adaptive"):
-            yield from _windows(net, index, op)
-        elif op.kind != "input":
-            yield from _plain(net, index, op)
+    return [link for index in range(ops) for link in _links(net, index, net.ops[index])]
+
+
+def _links(net: OracleNet, index: int, op: Op) -> Iterator[Link]:
+    if op.kind == "conv":
+        yield from _conv(net, index, op)
+    elif op.kind == "linear":
+        yield from _linear(net, index, op)
+    elif op.kind in ("pool", "adaptive"):
+        yield from _windows(net, index, op)
+    elif op.kind != "input":
+        yield from _plain(net, index, op)
 
 
 def _map(op: Op) -> tuple[int, int, int]:

@@ -13,9 +13,10 @@ from mica.graph import LayerGraph
 from mica.masks import Masks
 from mica.methods import DENSE, GLOBAL, Method, combine, is_ranking, parse_method
 from mica.pruners import Network, PlacingPruner, pruners
-from mica.pruners.mica import mica
+from mica.pruners.mica import mica, place_mica
 from mica.pruners.ranking import rank_globally, rank_within_layers
 from mica.reachability import functional
+from mica.registry import check_choice
 from mica.tracing import trace
 from mica.words import BatchNormMode, BudgetKind, NodeCounts, Rounding
 
@@ -58,17 +59,19 @@ def sparsify(
         TraceError: the network cannot be followed.
     """
     check_ratio(ratio)
+    for what, value, choices in (
+        ("budget", budget, BudgetKind),
+        ("rounding", rounding, Rounding),
+        ("node_counts", node_counts, NodeCounts),
+        ("batch_norm", batch_norm, BatchNormMode),
+    ):
+        check_choice(what, value, choices)
     parsed = parse_method(method)
     graph = graph or trace(model, input_shape)
     images, labels = data or (None, None)
     network = Network(model=model, graph=graph, images=images, labels=labels, batch_norm=batch_norm)
     task = _Task(network, ratio, seed, rounding, node_counts)
-    if budget == "nominal":
-        masks = task.nominal(parsed)
-    elif budget == "corrected":
-        masks = task.corrected(parsed)
-    else:
-        raise UserError(f"budget must be nominal or corrected, found {budget!r}")
+    masks = task.nominal(parsed) if budget == "nominal" else task.corrected(parsed)
     _check(graph, masks)
     return masks
 
@@ -117,18 +120,19 @@ class _Task:
         return allocate(self.network.graph.shapes, distribution, self.ratio, self.rounding)
 
     def place(self, name: str, budget: Mapping[str, int]) -> Masks:
+        graph = self.network.graph
         # Every placement draws from the same stream: a corrected budget's source mask is then the very
         # mask of the trial that it is compared with.
         stream = rng.stream(self.seed, "mask")
-        if name == "mica":
-            return mica.place(self.network.graph, budget, stream, self.node_counts)  # type: ignore[call-arg]
         pruner = pruners.get(name)
         assert isinstance(pruner, PlacingPruner)
-        masks = pruner.place(self.network.graph, budget, stream)
+        if pruner is mica:
+            masks = place_mica(graph, budget, stream, self.node_counts)
+        else:
+            masks = pruner.place(graph, budget, stream)
         if masks.counts() != dict(budget):
-            raise UserError(
-                f"pruner {name!r} did not place its budget: {_difference(masks.counts(), budget)}"
-            )
+            found = _difference(masks.counts(), budget)
+            raise UserError(f"pruner {name!r} did not place its budget: {found}")
         return masks
 
 

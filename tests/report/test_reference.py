@@ -1,0 +1,84 @@
+"""Published points beside ours: never required, never silently wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from mica.errors import DataError
+from mica.report.cells import finished
+from mica.report.figures import draw
+from mica.report.pages import pages
+from mica.report.reference import compare, published_points, published_series
+
+Make = Callable[..., dict[str, Any]]
+
+CSV = """\
+dataset,model,method,budget,log10_nominal_ratio,corrected_ratio,test_top1_percent,n_seeds
+Digits,MLP,mica-erk,nominal,1.0,10.0,91.5,3
+digits,mlp,rpi-erk,nominal,1.0,20.0,33.0,3
+digits,mlp,rpi-erk,nominal,2.0,,10.0,3
+digits,mlp,rpi-igq,nominal,1.0,10.0,80.0,3
+cifar10,vgg16,mica-erk,nominal,1.0,10.0,92.0,3
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "published.csv"
+    path.write_text(CSV)
+    return path
+
+
+def test_nothing_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MICA_PUBLISHED", raising=False)
+    assert published_points() is None
+    assert published_series(None, pd.DataFrame()) == []
+
+
+def test_the_environment_names_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICA_PUBLISHED", str(file))
+    points = published_points()
+    assert points is not None and len(points) == 5
+
+
+@pytest.mark.parametrize("content", [None, "", "dataset,model\ndigits,mlp\n"])
+def test_a_bad_file_is_named(tmp_path: Path, trials: pd.DataFrame, content: str | None) -> None:
+    path = tmp_path / "bad.csv"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DataError, match=r"bad\.csv: "):
+        draw(trials, tmp_path / "figures", path)
+    assert not (tmp_path / "figures").exists()
+
+
+def test_crosses_stand_beside_our_highest_over_epochs(trials: pd.DataFrame, file: Path) -> None:
+    accuracy = next(pages(finished(trials), published_points(file)))
+    assert "highest of all epochs" in accuracy.y_label
+    assert "Published" in [artist.get_label() for artist in accuracy.notes]
+    ours = {series.method: list(rows["accuracy"].dropna()) for series, rows in accuracy.lines}
+    assert ours == {"mica-erk": [92, 71.5], "rpi-erk": [61]}
+
+
+def test_only_our_methods_and_finite_ratios_are_taken(trials: pd.DataFrame, file: Path) -> None:
+    found = published_series(published_points(file), finished(trials))
+    assert {series.method: list(rows["accuracy"]) for series, rows in found} == {
+        "mica-erk": [91.5],
+        "rpi-erk": [33.0],
+    }
+
+
+def test_another_data_set_has_no_crosses(trials: pd.DataFrame, file: Path) -> None:
+    other = finished(trials.assign(dataset="synthetic"))
+    assert "highest" not in next(pages(other, published_points(file))).y_label
+
+
+def test_ours_are_compared_at_equal_nominal_ratio(trials: pd.DataFrame, file: Path) -> None:
+    points = published_points(file)
+    assert points is not None
+    found = compare(trials, points).set_index(["method", "log10_ratio"])
+    assert list(found.index) == [("mica-erk", 1), ("rpi-erk", 1), ("rpi-erk", 2)]
+    assert list(found["ours"]) == [92, 35.5, 10], "collapsed seeds count as chance, as in the published means"
+    assert list(found["difference"].round(6)) == [0.5, 2.5, 0]

@@ -1,0 +1,41 @@
+"""`import mica` is quick: it loads neither Ray nor MLflow, nor what only sweeps need."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("ray", "mlflow", "yaml", "pandas", "matplotlib")
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The top-level packages that a fresh interpreter holds after a statement."""
+    code = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_import_mica_loads_not_even_torch() -> None:
+    assert not loaded_by("import mica") & {"torch", *HEAVY}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["from mica import apply, functional, sparsify, trace", "from mica.trial import run", "import mica.cli"],
+)
+def test_neither_ray_nor_mlflow_is_loaded(statement: str) -> None:
+    assert not loaded_by(statement) & set(HEAVY)
+
+
+def test_planning_a_sweep_needs_no_ray() -> None:
+    found = loaded_by("import mica.sweep.sweep, mica.sweep.results, mica.sweep.store")
+    assert "yaml" in found  # or this test looks at nothing
+    assert not found & {"ray", "mlflow"}
+
+
+def test_every_public_name_is_there() -> None:
+    import mica
+
+    assert all(getattr(mica, name) is not None for name in mica.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = mica.nonsense

@@ -1,0 +1,86 @@
+"""Trials that share a seed share weights, data order and augmentation, whatever the method (design 4.6)."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from mica.masks import Masks
+from mica.training.images import ImageSet
+from mica.trial import open_data, run
+from mica.trial.runner import PreparedTrial, prepare
+from tests.trial.sample import DATA, tiny
+
+METHODS = ["dense", "rpi-erk", "mica-erk", "mica-igq", "rbpi-snip", "rbpi-synflow", "mica-grasp"]
+
+
+def prepared(method: str, seed: int = 0, **changes) -> PreparedTrial:
+    return prepare(tiny(method=method, seed=seed, **changes), open_data(DATA).load(), "cpu")
+
+
+def same_images(one: ImageSet, other: ImageSet) -> bool:
+    return torch.equal(one.pixels, other.pixels) and torch.equal(one.labels, other.labels)
+
+
+def batches(trial: PreparedTrial) -> list[torch.Tensor]:
+    images = trial.parts().train
+    return [x for x, _ in images.training_batches(16, seed=trial.spec.seed, epoch=1, augment=True)]
+
+
+def test_one_seed_gives_every_method_the_same_weights_images_and_order() -> None:
+    trials = [prepared(method) for method in METHODS]
+    for one, other in pairwise(trials):
+        weights, others = one.model.state_dict(), other.model.state_dict()
+        assert all(torch.equal(weights[name], others[name]) for name in weights)
+        for part in ("train", "val", "test"):
+            assert same_images(getattr(one.parts(), part), getattr(other.parts(), part))
+        assert all(torch.equal(*pair) for pair in zip(batches(one), batches(other), strict=True))
+    assert len({trial.masks.digest() for trial in trials}) == len(METHODS)
+
+
+def test_another_seed_changes_weights_split_order_and_mask_but_not_the_test_images() -> None:
+    one, other = prepared("rpi-erk", 0), prepared("rpi-erk", 1)
+    assert not torch.equal(one.model[1].weight, other.model[1].weight)
+    assert not same_images(one.parts().train, other.parts().train)
+    assert not same_images(one.parts().val, other.parts().val)
+    assert same_images(one.parts().test, other.parts().test)
+    assert one.masks.digest() != other.masks.digest()
+
+
+def test_a_ratio_does_not_move_weights_or_images() -> None:
+    one, other = prepared("rpi-erk"), prepared("rpi-erk", log10_ratio=1.0)
+    assert torch.equal(one.model[1].weight, other.model[1].weight)
+    assert same_images(one.parts().train, other.parts().train)
+
+
+def test_training_and_validation_images_are_apart() -> None:
+    parts = prepared("dense").parts()
+    train = {image.numpy().tobytes() for image in parts.train.pixels}
+    assert not any(image.numpy().tobytes() in train for image in parts.val.pixels)
+    assert (len(parts.train), len(parts.val), len(parts.test)) == (48, 12, 20)
+
+
+@pytest.mark.parametrize(("keep", "files"), [
+    ("nothing", []), ("masks", ["masks.npz"]), ("weights", ["masks.npz", "weights.pt"]),
+])  # fmt: skip
+def test_a_trial_leaves_the_files_asked_for(keep: str, files: list[str], tmp_path: Path) -> None:
+    run(tiny(keep=keep), folder=tmp_path / "kept")
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == files
+
+
+def test_kept_masks_and_weights_are_the_trial_s(tmp_path: Path) -> None:
+    record = run(tiny(keep="weights"), folder=tmp_path)
+    masks = Masks.load(tmp_path / "masks.npz")
+    weights = torch.load(tmp_path / "weights.pt", weights_only=True)
+    assert record.mask is not None and masks.digest() == record.mask.digest
+    assert masks.counts() == {layer.name: layer.placed for layer in record.layers}
+    initial = prepared("mica-erk").model.state_dict()
+    for name, mask in masks.items():
+        weight = weights[f"{name}.weight"]
+        assert (weight[~mask] == 0).all()
+        assert (weight != initial[f"{name}.weight"])[mask].any()
+
+
+def test_kept_files_change_no_number(tmp_path: Path) -> None:
+    assert run(tiny(keep="weights"), folder=tmp_path).epochs == run(tiny()).epochs
