@@ -77,6 +77,7 @@ def run(sweep: Path, storage: str | None, address: str | None, retry_failed: boo
 
     Type it again after any interruption, or after adding to the file: finished trials are kept.
     """
+    from mica.report.overview import status_of
     from mica.report.report import write_report
     from mica.sweep.results import open_results
     from mica.sweep.sweep import open_sweep, run_sweep
@@ -89,10 +90,11 @@ def run(sweep: Path, storage: str | None, address: str | None, retry_failed: boo
     )
     for source in opened.grid.sources.values():
         out.print(f"data: {source.description}", highlight=False)
-    outcomes = run_sweep(opened, out, address=address, retry_failed=retry_failed)
-    write_report(open_results(sweep, storage), out)
-    if outcomes["failed"]:
-        out.print(f"{outcomes['failed']} trials failed; `mica-sweep status {sweep}` says why", style="red")
+    run_sweep(opened, out, address=address, retry_failed=retry_failed)
+    results = open_results(sweep, storage)
+    write_report(results, out)
+    if failed := len(status_of(results)["failures"]):  # those of earlier runs too
+        out.print(f"{failed} trials failed; `mica-sweep status {sweep}` says why", style="red")
         sys.exit(EXIT_TRIALS_FAILED)
 
 
@@ -187,7 +189,10 @@ def inspect(as_json: bool, save: Path | None, **options: Any) -> None:
 
     masks, summary, layers = make_mask(MaskRequest(**options))
     if save:
-        masks.save(save)
+        try:
+            masks.save(save)
+        except OSError as error:
+            raise UserError(f"--save {save}: cannot be written: {error.strerror}") from error
     if as_json:
         _print_json(mask_json(summary, layers))
     else:

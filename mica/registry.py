@@ -26,6 +26,8 @@ def check_options(
         what: names the entry in messages, such as `model 'mlp'`.
         given: how many leading arguments the caller passes itself.
     """
+    if not callable(function):
+        raise UserError(f"{what} is no function: found {function!r}")
     parameters = list(inspect.signature(function).parameters.values())[given:]
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
@@ -86,6 +88,7 @@ class Registry(Generic[T]):
         module_name, _, attribute = path.partition(":")
         try:
             entry: T = getattr(importlib.import_module(module_name), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise UnknownName(f"{self.kind} {path!r} cannot be loaded: {error}") from error
+        except Exception as error:  # a user's own module may raise anything while it is loaded
+            found = f"{type(error).__name__}: {error}"
+            raise UnknownName(f"{self.kind} {path!r} cannot be loaded: {found}") from error
         return entry

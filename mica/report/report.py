@@ -4,7 +4,6 @@ import tempfile
 from pathlib import Path
 
 import click
-import pandas as pd
 from rich.console import Console
 
 from mica.report.figures import draw
@@ -25,7 +24,7 @@ def write_report(results: Results, console: Console, *, published: str | None = 
     with tempfile.TemporaryDirectory(prefix="mica-figures-") as scratch:
         figures = draw(trials, Path(scratch), published=published)
         folder.upload(Path(scratch), FIGURES)
-    for table in rich_table(summary(trials)):
+    for table in rich_table(summary(trials), width=console.width):
         console.print(table)
     lines = [
         ("tables", f"{folder.place}/{TABLES}/trials.parquet (and layers, epochs): pandas.read_parquet"),
@@ -42,5 +41,5 @@ def write_report(results: Results, console: Console, *, published: str | None = 
 
 def print_table(results: Results, form: str) -> None:
     """The results as Markdown or LaTeX, ready to paste."""
-    trials: pd.DataFrame = trials_frame(results.stored.values())
+    trials = trials_frame(results.stored.values())
     click.echo({"markdown": as_markdown, "latex": as_latex}[form](summary(trials)))

@@ -1,6 +1,6 @@
 """From a sweep's axes to its trials: the union, without repeats, of full cross products."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -35,6 +35,7 @@ def expand(sweep: SweepSpec) -> Grid:
     """
     grids = [_inherit(axes, sweep) for axes in sweep.grids or (sweep,)]
     faults = [fault for index, axes in enumerate(grids) for fault in _faults(axes, index, sweep)]
+    faults += _clashes(grids)
     if faults:
         raise UserError("\n".join(faults))
     data = {item.label: item for axes in grids for item in axes.data or ()}
@@ -81,6 +82,15 @@ def _faults(axes: Axes, index: int, sweep: SweepSpec) -> Iterator[str]:
             yield f"{where}: impossible combination: {error}"
     if not axes.ratios and any(method != DENSE for method in methods):
         yield f"{where}: ratios is missing"
+
+
+def _clashes(grids: Sequence[Axes]) -> Iterator[str]:
+    """Tables and figures would take two data sets, or networks, of one title for the same one."""
+    for name in ("data", "models"):
+        titles: dict[str, Named] = {}
+        for item in (item for axes in grids for item in getattr(axes, name) or ()):
+            if titles.setdefault(item.label, item) != item:
+                yield f"{name}: two different ones have the title {item.label!r}"
 
 
 def _method_cells(axes: Axes) -> list[str] | list[tuple[str, str]]:

@@ -1,19 +1,25 @@
 """A driver's lease on a store, so that no two drivers run the same trial."""
 
 import json
+import logging
 import os
 import socket
 import threading
 import time
+import uuid
 from types import TracebackType
 
 from mica.errors import UserError
 from mica.sweep.files import Folder
 from mica.sweep.layout import LEASE
 
+log = logging.getLogger(__name__)
+
 _RENEW_SECONDS = 15.0
 _STALE_SECONDS = 90.0
 """A lease that was not renewed for so long belongs to a driver that died on another machine."""
+_SETTLE_SECONDS = 1.0
+"""After so long the lease of a driver that started at the same moment is there too: the last one wins."""
 
 
 class Lease:
@@ -25,18 +31,18 @@ class Lease:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
+        self._token = uuid.uuid4().hex
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="mica-lease", daemon=True)
 
     def __enter__(self) -> "Lease":
         """Raises `UserError` while another driver holds the lease."""
-        holder = self._holder()
-        if holder is not None:
-            raise UserError(
-                f"storage {self._folder.place}: another driver is at work on it (process {holder['pid']} on "
-                f"{holder['host']}); wait for it, or stop it first"
-            )
+        self._refuse(self._holder())
         self._write()
+        time.sleep(_SETTLE_SECONDS)
+        if not self._is_ours():
+            self._refuse(self._holder())
+            self._write()  # the other one is gone again
         self._thread.start()
         return self
 
@@ -45,7 +51,18 @@ class Lease:
     ) -> None:
         self._released.set()
         self._thread.join()
-        self._folder.delete(LEASE)
+        if self._is_ours():
+            self._folder.delete(LEASE)
+
+    def _refuse(self, holder: dict[str, object] | None) -> None:
+        if holder is not None:
+            raise UserError(
+                f"storage {self._folder.place}: another driver is at work on it (process {holder['pid']} on "
+                f"{holder['host']}); wait for it, or stop it first"
+            )
+
+    def _is_ours(self) -> bool:
+        return self._token.encode() in (self._folder.read(LEASE) or b"")
 
     def _holder(self) -> dict[str, object] | None:
         """Who holds the lease now; None when it is free, stale, or its process is gone."""
@@ -61,12 +78,20 @@ class Lease:
         return holder
 
     def _write(self) -> None:
-        holder = {"host": socket.gethostname(), "pid": os.getpid(), "renewed": time.time()}
+        holder = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "token": self._token,
+            "renewed": time.time(),
+        }
         self._folder.write(LEASE, json.dumps(holder).encode())
 
     def _renew(self) -> None:
         while not self._released.wait(_RENEW_SECONDS):
-            self._write()
+            try:
+                self._write()
+            except OSError as error:  # a full disk, a lost network: perhaps gone the next time
+                log.warning("the lease on %s could not be renewed: %s", self._folder.place, error)
 
 
 def _alive(pid: int) -> bool:

@@ -59,6 +59,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # with it, Tune prints a banner even when told to be silent
     # Tune's own snapshot of all trials grows with the grid, and only the store counts.
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
     address = address or os.environ.get("RAY_ADDRESS") or "local"

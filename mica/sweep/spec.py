@@ -1,5 +1,6 @@
 """SweepSpec: a sweep file, validated whole before anything runs."""
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -31,6 +32,11 @@ def _named(value: Any) -> Any:
         return {"name": value}
     if isinstance(value, dict) and "name" in value and "options" not in value:
         options = {key: option for key, option in value.items() if key not in ("name", "title")}
+        try:
+            json.dumps(options, allow_nan=False)  # as they enter the trial's key
+        except (TypeError, ValueError):
+            allowed = "numbers, text, true, false, and lists and mappings of them"
+            raise ValueError(f"found the options {options}; allowed are {allowed}") from None
         kept = {key: option for key, option in value.items() if key in ("name", "title")}
         return {**kept, "options": options}
     raise ValueError(f"found {value!r}; allowed is a name, or a mapping with a name and options")
@@ -156,7 +162,8 @@ _ALLOWED = {
 
 def _is_internal(key: str | int) -> bool:
     """pydantic puts the names of validators and union members into its paths."""
-    return isinstance(key, str) and ("[" in key or key in ("bool", "str", "float") or "literal" in key)
+    internal = ("bool", "str", "float", "constrained-float")
+    return isinstance(key, str) and ("[" in key or key in internal or "literal" in key)
 
 
 def _keys_at(keys: list[str | int]) -> list[str]:

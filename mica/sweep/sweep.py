@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from mica.errors import UserError
 from mica.sweep.grid import Grid, expand
 from mica.sweep.lease import Lease
 from mica.sweep.progress import SweepProgress
@@ -52,7 +53,10 @@ def open_sweep(path: Path, storage: str | None = None) -> Sweep:
     spec = load_sweep(path)
     if storage:
         spec = spec.model_copy(update={"storage": storage})
-    grid = expand(spec)
+    try:
+        grid = expand(spec)
+    except UserError as error:
+        raise UserError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
     store = Store(spec.store)
     stored = store.load()
     return Sweep(spec, grid, store, {key: stored[key] for key in grid.trials if key in stored})
@@ -69,28 +73,31 @@ def run_sweep(
         UserError: one of those checks fails, another driver holds the store, or the first trials all
             fail alike.
     """
-    from mica.sweep import ray_driver
-
     missing = sweep.missing(retry_failed=retry_failed)
     if not missing:
         return Counter()
+    from mica.sweep import ray_driver
+
     work = ray_driver.Work(sweep.spec.name, missing, sweep.grid.sources, sweep.store, sweep.spec.resources)
     with ray_driver.cluster(address):
         with console.status("reading the data, tracing the networks"):
             data = ray_driver.check(work)
             sweep.store.folder.check_writable()
-        with (
-            Lease(sweep.store.folder),
-            _tracker(sweep, console) as track,
-            SweepProgress(console, len(missing)) as progress,
-        ):
+        with Lease(sweep.store.folder), _tracker(sweep, console) as track:
+            # Another driver may have run some of them while this one waited for Ray and the data.
+            finished = done(sweep.store.load().values(), retry_failed=retry_failed)
+            left = {key: trial for key, trial in missing.items() if key not in finished}
+            work = replace(work, trials=left)
+            progress = SweepProgress(console, len(left))
 
             def on_end(ended: "Ended") -> None:
                 record = _record(ended, work)
                 progress.finished(record)
                 track(ended.key, record)
 
-            ray_driver.run_all(work, data, on_end)
+            if left:
+                with progress:
+                    ray_driver.run_all(work, data, on_end)
             sweep.store.fold()
     return progress.outcomes
 

@@ -118,8 +118,9 @@ def check_fits(spec: TrialSpec, dataset: Dataset) -> list[str]:
     faults = []
     try:
         _network(spec, dataset)
-    except UserError as error:
-        faults.append(f"model {spec.model.label!r} on {spec.data.label!r}: {error}")
+    except Exception as error:  # the constructor of a user's own network may raise anything
+        found = error if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        faults.append(f"model {spec.model.label!r} on {spec.data.label!r}: {found}")
     try:
         _split(spec, dataset)
     except UserError as error:
