@@ -54,6 +54,8 @@ class Op:
     kind: str
     name: str
     """The module's path, or the function's name where no module stands behind it."""
+    is_module: bool = False
+    """Whether `name` is a module's path."""
     inputs: tuple[int, ...]
     """Indices of the operations whose outputs it reads."""
     shape: Shape

@@ -280,7 +280,7 @@ class _Builder:
             fields["inputs"] = tuple(self.index[source] for source in self._sources(node))
         fields.setdefault("shape", self._shape(node))
         self.index[node] = len(self.ops)
-        self.ops.append(Op(kind=kind, **fields))
+        self.ops.append(Op(kind=kind, is_module=node.op == "call_module", **fields))
 
     def _sources(self, node: fx.Node) -> list[fx.Node]:
         """The images-tensors that a node reads, in order and with repeats (`x + x` reads x twice)."""

@@ -23,9 +23,16 @@ def needed_channels(
     the way to the output, and channels that are exactly zero now and for ever.
     """
     links = {name: _links(graph, name, masks[name]) for name in graph.layers}
-    keep = _read(graph, ids, links) & ~_zero_for_ever(graph, ids, links, model)
-    keep[ids[0]] = True  # images come as they are
-    return _well_formed(graph, ids, keep)
+    zero = _zero_for_ever(graph, ids, links, model)
+    forced = np.zeros(_count(ids), dtype=bool)
+    forced[ids[0]] = True  # images come as they are
+    while True:
+        # What is kept for torch's sake computes its own numbers too, so it needs all that it reads.
+        keep = forced | (_read(graph, ids, links, forced) & ~zero)
+        formed = _well_formed(graph, ids, keep)
+        if np.array_equal(formed, keep):
+            return keep
+        forced |= formed & ~keep
 
 
 def _links(graph: LayerGraph, name: str, mask: Tensor) -> NDArray[np.bool_]:
@@ -49,9 +56,11 @@ def _layers(graph: LayerGraph, ids: tuple[Ids, ...]) -> Iterator[tuple[str, Ids,
             yield op.name, ids[op.inputs[0]], ids[index]
 
 
-def _read(graph: LayerGraph, ids: tuple[Ids, ...], links: Mapping[str, NDArray[np.bool_]]) -> Flags:
-    """Channels with a chain of edges to the output."""
-    read = np.zeros(_count(ids), dtype=bool)
+def _read(
+    graph: LayerGraph, ids: tuple[Ids, ...], links: Mapping[str, NDArray[np.bool_]], also: Flags
+) -> Flags:
+    """Channels with a chain of edges to the output, or to the channels `also`."""
+    read = also.copy()
     read[ids[-1]] = True
     layers = list(_layers(graph, ids))
     while True:
@@ -107,12 +116,12 @@ def _is_relu(op: Op, model: nn.Module) -> bool:
     """Whether an operation is ReLU, as a module or as a function."""
     if op.kind != "activation":
         return False
-    modules = dict(model.named_modules())
-    return isinstance(modules[op.name], nn.ReLU) if op.name in modules else op.name == "relu"
+    return isinstance(model.get_submodule(op.name), nn.ReLU) if op.is_module else op.name == "relu"
 
 
 def _well_formed(graph: LayerGraph, ids: tuple[Ids, ...], keep: Flags) -> Flags:
     """Keep a little more where torch needs it: a channel for every tensor, and whole groups."""
+    keep = keep.copy()
     while True:
         before = keep.sum()
         for name, inputs, outputs in _layers(graph, ids):

@@ -57,12 +57,11 @@ def compact(model: nn.Module, masks: Masks, input_shape: tuple[int, ...]) -> Com
     ids = channel_ids(graph)
     keep = needed_channels(graph, ids, model, masks)
     kept = [torch.from_numpy(np.flatnonzero(keep[units])) for units in ids]
-    called = {node.target for node in followed.module.graph.nodes if node.op == "call_module"}
     modules: dict[str, nn.Module] = {}
     places: dict[str, Index] = {}
     small_masks: dict[str, Tensor] = {}
     for index, op in enumerate(graph.ops):
-        if op.name not in called:
+        if not op.is_module:
             continue
         module = model.get_submodule(op.name)
         if op.kind == "layer":
@@ -147,7 +146,7 @@ def _assemble(followed: Followed, modules: Mapping[str, nn.Module]) -> nn.Module
         kind = followed.graph.ops[index].kind if index is not None else ""
         if node.op == "call_function" and kind == "dropout":
             raise TraceError("dropout by a function cannot be compacted: use a module such as nn.Dropout")
-        if kind == "flatten" and node.op == "call_method":
+        if kind == "flatten" and node.target in ("view", "reshape"):
             # `x.view(-1, 512)` names a size that is no longer true.
             with graph.inserting_before(node):
                 flat = graph.call_function(torch.flatten, (node.args[0], 1))

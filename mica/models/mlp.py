@@ -1,6 +1,7 @@
 """A multilayer perceptron with batch norm, for small images and quick experiments."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import nn
@@ -11,9 +12,12 @@ from mica.models.registry import initialise, models
 @models.register("mlp")
 def mlp(input_shape: tuple[int, ...], classes: int, hidden: Sequence[int] = (300, 100)) -> nn.Module:
     """Linear layers of the `hidden` widths, each with batch norm and ReLU, and a linear output layer."""
-    layers: list[nn.Module] = [nn.Flatten()]
+    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     features = math.prod(input_shape)
-    for width in hidden:
-        layers += [nn.Linear(features, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()]
+    for index, width in enumerate(hidden, start=1):
+        layers[f"fc{index}"] = nn.Linear(features, width, bias=False)
+        layers[f"bn{index}"] = nn.BatchNorm1d(width)
+        layers[f"relu{index}"] = nn.ReLU()
         features = width
-    return initialise(nn.Sequential(*layers, nn.Linear(features, classes)))
+    layers["output"] = nn.Linear(features, classes)
+    return initialise(nn.Sequential(layers))

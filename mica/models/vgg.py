@@ -1,5 +1,6 @@
 """VGG with batch norm, no convolution bias, a global average pool and one linear layer."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import nn
@@ -14,17 +15,22 @@ _PLANS = {
 
 
 def _vgg(plan: Sequence[int], input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    layers: list[nn.Module] = []
-    channels = input_shape[0]
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    channels, convs, pools = input_shape[0], 0, 0
     for width in plan:
         if width == _POOL:
-            layers.append(nn.MaxPool2d(2))
+            pools += 1
+            layers[f"pool{pools}"] = nn.MaxPool2d(2)
         else:
-            conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-            layers += [conv, nn.BatchNorm2d(width), nn.ReLU()]
+            convs += 1
+            layers[f"conv{convs}"] = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+            layers[f"bn{convs}"] = nn.BatchNorm2d(width)
+            layers[f"relu{convs}"] = nn.ReLU()
             channels = width
-    features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return initialise(nn.Sequential(features, nn.Linear(channels, classes)))
+    layers["mean"] = nn.AdaptiveAvgPool2d(1)
+    layers["flatten"] = nn.Flatten()
+    layers["fc"] = nn.Linear(channels, classes)
+    return initialise(nn.Sequential(layers))
 
 
 @models.register("vgg16")

@@ -16,7 +16,7 @@ class _Part(BaseModel):
 class LayerRow(_Part):
     """One prunable layer of a mask."""
 
-    name: str
+    name: str = Field(description="The module's path in the network.")
     shape: tuple[int, ...] = Field(description="Of the weight.")
     edges: int = Field(description="When dense.")
     budget: int = Field(description="Edges that the distribution gave to the layer.")
@@ -30,16 +30,16 @@ class EpochRow(_Part):
     """One epoch of training. Losses are mean cross-entropies in nats, null once not finite."""
 
     epoch: int = Field(description="From 1.")
-    lr: float
+    lr: float = Field(description="Learning rate.")
     train_loss: float | None = Field(description="Mean over the epoch, while training, augmentation on.")
-    train_top1: float
-    train_top5: float
-    val_loss: float | None
-    val_top1: float
-    val_top5: float
-    test_loss: float | None
-    test_top1: float
-    test_top5: float
+    train_top1: float = Field(description="Percent of the training images, likewise; top-1 hits.")
+    train_top5: float = Field(description="Percent of the training images, likewise; top-5 hits.")
+    val_loss: float | None = Field(description="After the epoch, over the validation images.")
+    val_top1: float = Field(description="Percent, after the epoch.")
+    val_top5: float = Field(description="Percent, after the epoch.")
+    test_loss: float | None = Field(description="After the epoch, over the test images.")
+    test_top1: float = Field(description="Percent, after the epoch.")
+    test_top5: float = Field(description="Percent, after the epoch.")
 
 
 class MaskSummary(_Part):
@@ -62,25 +62,27 @@ class Results(_Part):
     """Accuracies in percent; null where the mask collapsed or nothing was trained."""
 
     epochs: int = Field(0, description="Epochs trained.")
-    test_top1: float | None = Field(None, description="After the last epoch: the headline.")
-    test_top5: float | None = None
-    test_top1_at_best_val: float | None = Field(None, description="At the best validation epoch.")
-    test_top1_max: float | None = Field(
-        None, description="Highest of all epochs, as the paper's numbers are."
+    test_top1: float | None = Field(None, description="Percent, after the last epoch: the headline.")
+    test_top5: float | None = Field(None, description="Percent, after the last epoch.")
+    test_top1_at_best_val: float | None = Field(
+        None, description="Percent, after the (first) epoch of the highest val_top1."
     )
-    val_top1: float | None = Field(None, description="After the last epoch.")
+    test_top1_max: float | None = Field(
+        None, description="Percent, the highest of all epochs, as the paper's numbers are."
+    )
+    val_top1: float | None = Field(None, description="Percent, after the last epoch.")
 
 
 class Provenance(_Part):
     """Where and how long. Two runs of one trial on one machine differ in this alone."""
 
-    host: str
-    device: str
-    threads: int
+    host: str = Field(description="Name of the machine.")
+    device: str = Field(description="Name of the GPU, or cpu.")
+    threads: int = Field(description="CPU threads of the process.")
     started: str = Field(description="UTC, ISO 8601.")
-    seconds_data: float = Field(description="To decode or fetch the data set.")
-    seconds_mask: float = Field(description="To build the mask, scores included.")
-    seconds_train: float = Field(description="To train and evaluate.")
+    seconds_data: float = Field(description="Seconds to decode or fetch the data set.")
+    seconds_mask: float = Field(description="Seconds to build the mask, scores included.")
+    seconds_train: float = Field(description="Seconds to train and evaluate.")
     versions: dict[str, str] = Field(description="Of mica, Python, torch and numpy.")
 
 

@@ -13,10 +13,10 @@ from mica.trial import Named, TrialSpec
 DIGEST = "d" * 64
 
 
-def paper(model: str = "vgg16", **changes: Any) -> TrialSpec:
+def paper(**changes: Any) -> TrialSpec:
     """A trial of the paper's sweep, with some fields changed; `protocol` takes its own changes."""
-    protocol = Protocol(**{**default_protocol(model, "crop-flip"), **changes.pop("protocol", {})})
-    fields = {"data": Named(name="cifar10"), "model": Named(name=model), "method": "mica-igq"}
+    protocol = Protocol(**{**default_protocol("vgg16", "crop-flip"), **changes.pop("protocol", {})})
+    fields = {"data": Named(name="cifar10"), "model": Named(name="vgg16"), "method": "mica-igq"}
     return TrialSpec(**{**fields, "log10_ratio": 4.5, "seed": 0, "protocol": protocol, **changes})
 
 
@@ -25,12 +25,27 @@ def key(digest: str = DIGEST, **changes: Any) -> str:
 
 
 PINNED = {
-    "dense": ({"method": "dense", "log10_ratio": 0.0}, ""),
-    "rpi-erk": ({"method": "rpi-erk", "seed": 2}, ""),
-    "mica-igq": ({}, ""),
-    "rbpi-snip": ({"method": "rbpi-snip", "log10_ratio": 0.5}, ""),
-    "corrected": ({"method": "mica-synflow", "budget": "corrected", "model": Named(name="resnet20")}, ""),
-    "options": ({"model": Named(name="mine:net", options={"width": 8, "deep": [1, 2.5]})}, ""),
+    "dense": (
+        {"method": "dense", "log10_ratio": 0.0},
+        "b9656e57e6bcb5d7e65ddade020160e1e7acc57a9aa46d8b8a951359e5c10bd0",
+    ),
+    "rpi-erk": (
+        {"method": "rpi-erk", "seed": 2},
+        "cd0356eebc82192e09e41177a60d445e233645104641c8d0a3cb560f200a8f9b",
+    ),
+    "mica-igq": ({}, "a935836ed8583e4ce989ff7008a3a94de1672aee17a3971988229350df6be302"),
+    "rbpi-snip": (
+        {"method": "rbpi-snip", "log10_ratio": 0.5},
+        "d77e4c69f6f83d65e4b8f58d4ca78ada75bbb211627766681ebcb3ed82c76c7e",
+    ),
+    "corrected": (
+        {"method": "mica-synflow", "budget": "corrected", "model": Named(name="resnet20")},
+        "2789509ed167a71b76ca5a76ee24d3fdefbda13d306d75d16d94f8ab1d7c10b2",
+    ),
+    "options": (
+        {"model": Named(name="mine:net", options={"width": 8, "deep": [1, 2.5]})},
+        "992360d039c98cb5ab9709d69725bef56714be8592a302b0bd2a1437532ebbb9",
+    ),
 }
 
 
