@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -112,6 +113,8 @@ def print_rerun(
             highlight=False,
         )
 
+    if stored is not None:  # sums over threads round differently
+        torch.set_num_threads(stored.record.provenance.threads)
     record = run(spec, device=device, folder=keep, on_epoch=on_epoch)
     console.print(f"outcome: {record.outcome}", highlight=False)
     if stored is not None and stored.record.outcome != "failed":

@@ -123,6 +123,8 @@ def _tracker(sweep: Sweep, console: Console) -> Iterator[Callable[[str, Record],
 
     tracker = Tracker(uri, sweep.spec.name)
     tracker.start()
+    for key, stored in sweep.stored.items():  # what an earlier run was stopped before it could show
+        tracker.log(key, stored.record)
     try:
         yield tracker.log
     finally:
