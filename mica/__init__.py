@@ -39,11 +39,16 @@ _HOMES = {
 }
 
 
+_MODULES = ("data", "distributions", "models", "pruners", "trial")
+
+
 def __getattr__(name: str) -> object:
-    """Load on first use: a sweep's driver imports mica too, and has no use for torch's 400 MB."""
+    """Load on first use, so that `import mica` is quick."""
     for module, names in _HOMES.items():
         if name in names:
             return getattr(importlib.import_module(module), name)
+    if name in _MODULES:
+        return importlib.import_module(f"mica.{name}")
     raise AttributeError(f"module 'mica' has no attribute {name!r}")
 
 

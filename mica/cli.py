@@ -14,10 +14,12 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 from mica import __version__
+from mica.data.location import shown
 from mica.errors import UserError
 
 EXIT_TRIALS_FAILED = 1
 EXIT_WRONG_USE = 2
+EXIT_INTERRUPTED = 130
 
 # Names and errors of a user's own may hold [brackets] and :colons:, which are no markup.
 out = Console(markup=False, emoji=False)
@@ -30,12 +32,12 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except UserError as error:
-            err.print(Text.assemble(("error: ", "bold red"), str(error)), highlight=False, soft_wrap=True)
-            ctx.exit(EXIT_WRONG_USE)
         except BrokenPipeError:  # the reader of a pipe has seen enough
             sys.stderr.close()
             ctx.exit(0)
+        except UserError as error:
+            err.print(Text.assemble(("error: ", "bold red"), str(error)), highlight=False, soft_wrap=True)
+            ctx.exit(EXIT_WRONG_USE)
 
 
 SWEEP = click.argument("sweep", type=click.Path(path_type=Path))
@@ -138,12 +140,12 @@ def status(sweep: Path, storage: str | None, as_json: bool) -> None:
 @SWEEP
 @STORAGE
 def collect(sweep: Path, storage: str | None) -> None:
-    """Write the tables trials, layers and epochs as Parquet files beside the records."""
+    """Write the tables trials, layers and epochs of all records as Parquet files beside them."""
     from mica.sweep.results import open_results
     from mica.sweep.tables import write_tables
 
     results = open_results(sweep, storage)
-    for name in write_tables(results.stored.values(), results.store.folder):
+    for name in write_tables(results.store.load().values(), results.store.folder):
         click.echo(f"{results.store.folder.place}/{name}")
 
 
@@ -232,7 +234,9 @@ def sync(sweep: Path, storage: str | None) -> None:
         raise UserError(f"{sweep}: mlflow is off in this sweep")
     items = ((key, stored.record) for key, stored in opened.stored.items())
     found = sync_records(uri, opened.spec.name, items)
-    click.echo(f"{uri}: {found.logged} trials added, {found.present} were there, {found.failed} failed")
+    click.echo(
+        f"{shown(uri)}: {found.logged} trials added, {found.present} were there, {found.failed} failed"
+    )
     if found.failed:
         err.print(str(found.error), style="red")
         sys.exit(EXIT_TRIALS_FAILED)
@@ -250,7 +254,7 @@ def ui(sweep: Path, storage: str | None, port: int) -> None:
     if uri is None:
         raise UserError(f"{sweep}: mlflow is off in this sweep")
     if uri.startswith("http"):
-        click.echo(f"the runs are at {uri}")
+        click.echo(f"the runs are at {shown(uri)}")
         return
     click.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
     os.execvp(

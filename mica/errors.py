@@ -19,3 +19,7 @@ class UnknownName(UserError):
 
 class NumericError(UserError):
     """A score left the range of floating-point numbers, so that ranking by it would mean nothing."""
+
+
+class SweepStopped(Exception):
+    """A sweep ended before its trials did, for a reason that the message gives. What is done is kept."""

@@ -26,11 +26,6 @@ class Method:
         return f"{'rpi' if self.pruner == 'random' else self.pruner}-{self.distribution}"
 
     @property
-    def ranks(self) -> bool:
-        """Whether a ranking pruner decides the mask or the budget, so that a network must be scored."""
-        return self != DENSE and bool(self.scorers)
-
-    @property
     def scorers(self) -> list[str]:
         """The ranking pruners that take part."""
         return [name for name in (self.pruner, self.distribution) if is_ranking(name)]
@@ -68,6 +63,8 @@ def parse_method(name: str) -> Method:
 def combine(pruner: str, distribution: str) -> Method:
     """The method of a pruner and a distribution; raises as `parse_method` does."""
     kind = pruners.get(pruner)
+    if not isinstance(kind, (PlacingPruner, RankingPruner)):
+        raise UserError(f"pruner {pruner!r} is no pruner: decorate it with mica.pruners.placing or ranking")
     if distribution == GLOBAL:
         if isinstance(kind, PlacingPruner):
             raise UserError(f"pruner {pruner!r} ranks nothing, so it has no {GLOBAL!r} distribution")
@@ -86,5 +83,6 @@ def combine(pruner: str, distribution: str) -> Method:
 
 
 def is_ranking(name: str) -> bool:
-    """Whether a registered pruner of this name ranks edges."""
-    return name in pruners and isinstance(pruners.get(name), RankingPruner)
+    """Whether this names a pruner that ranks edges, mica's or a user's own."""
+    known = name in pruners or ":" in name
+    return known and isinstance(pruners.get(name), RankingPruner)

@@ -14,7 +14,7 @@ from mica.masks import Masks
 from mica.methods import DENSE, GLOBAL, Method, combine, is_ranking, parse_method
 from mica.pruners import Network, PlacingPruner, pruners
 from mica.pruners.mica import mica, place_mica
-from mica.pruners.ranking import rank_globally, rank_within_layers
+from mica.pruners.top_k import rank_globally, rank_within_layers
 from mica.reachability import functional
 from mica.registry import check_choice
 from mica.tracing import trace
@@ -82,7 +82,7 @@ def source_method(method: Method) -> Method:
     Raises:
         UserError: the method's pruner does not place a given budget, or is the source itself.
     """
-    if method == DENSE or method.pruner != "mica":
+    if method.pruner != "mica":
         raise UserError(f"budget: corrected goes with the pruner mica, found {str(method)!r}")
     if is_ranking(method.distribution):
         return combine(method.distribution, GLOBAL)

@@ -19,12 +19,11 @@ def test_import_mica_loads_not_even_torch() -> None:
     assert not loaded_by("import mica") & {"torch", *HEAVY}
 
 
-@pytest.mark.parametrize(
-    "statement",
-    ["from mica import apply, functional, sparsify, trace", "from mica.trial import run", "import mica.cli"],
-)
-def test_neither_ray_nor_mlflow_is_loaded(statement: str) -> None:
-    assert not loaded_by(statement) & set(HEAVY)
+def test_neither_pruning_nor_a_trial_loads_ray_or_mlflow() -> None:
+    code = "from mica import apply, functional, sparsify, trace"
+    found = loaded_by(f"{code}; from mica.trial import run; import mica.cli")
+    assert "torch" in found  # or this test looks at nothing
+    assert not found & set(HEAVY)
 
 
 def test_planning_a_sweep_needs_no_ray() -> None:

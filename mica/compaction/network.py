@@ -49,8 +49,8 @@ def compact(model: nn.Module, masks: Masks, input_shape: tuple[int, ...]) -> Com
     to be applied (`mica.apply(small.model, small.masks)`). Nothing is shared with `model`.
 
     Raises:
-        TraceError: the network cannot be followed, or it draws dropout by a function, whose mode torch's
-            tracer fixes.
+        TraceError: the network cannot be followed; it draws dropout by a function, whose mode torch's tracer
+            fixes, or by AlphaDropout; or it uses one batch norm or dropout module twice.
     """
     followed = follow(model, input_shape)
     graph = followed.graph
@@ -63,6 +63,8 @@ def compact(model: nn.Module, masks: Masks, input_shape: tuple[int, ...]) -> Com
     for index, op in enumerate(graph.ops):
         if not op.is_module:
             continue
+        if op.name in modules and op.kind in ("batch_norm", "dropout"):
+            raise TraceError(f"module {op.name!r} is used twice, for channels of which different ones stay")
         module = model.get_submodule(op.name)
         if op.kind == "layer":
             layer = graph.layers[op.name]
@@ -71,12 +73,15 @@ def compact(model: nn.Module, masks: Masks, input_shape: tuple[int, ...]) -> Com
             small_masks[op.name] = masks[op.name][_grid(found["weight"])]
             modules[op.name] = _slice(module, found)
             _resize(modules[op.name], -(-layer.groups * len(kept[index]) // layer.shape[0]))
-        elif op.kind == "dropout" and not isinstance(module, nn.Identity):
+        elif op.kind == "dropout":
+            if isinstance(module, nn.AlphaDropout):
+                raise TraceError(f"module {op.name!r} (AlphaDropout) also shifts, which cannot be compacted")
             modules[op.name] = _FullWidthDropout(module, len(ids[index]), kept[index])
             found = {}
         else:
-            names = [name for name, value in _tensors(module).items() if value.ndim]
-            found = {name: (kept[index],) for name in names}
+            per_channel = (len(ids[index]),)
+            tensors = _tensors(module).items()
+            found = {name: (kept[index],) for name, value in tensors if value.shape == per_channel}
             modules[op.name] = _slice(module, found)
         for name, value in _tensors(module).items():
             places[f"{op.name}.{name}"] = found.get(name, ()) if value.ndim else ()
@@ -110,7 +115,7 @@ def _slice(module: nn.Module, places: Mapping[str, Index]) -> nn.Module:
 
 
 def _resize(module: nn.Module, groups: int) -> None:
-    """Tell a sliced layer, or batch norm, its new size."""
+    """Tell a sliced layer its new size."""
     weight = module.weight
     assert isinstance(weight, Tensor)
     if isinstance(module, nn.Conv2d):

@@ -11,8 +11,8 @@ from mica.registry import Registry, check_options
 Build = Callable[..., nn.Module]
 models: Registry[Build] = Registry("model")
 
-CONVOLUTIONAL_SIDE = 16
-"""Smallest image side that the paper's convolutional networks are given; smaller images are enlarged."""
+SMALLEST_SIDE = dict.fromkeys(("vgg11", "vgg16", "resnet20", "resnet32", "resnet44", "resnet56"), 16)
+"""Model → smallest image side that it is given; smaller images are enlarged."""
 
 
 def build(

@@ -2,7 +2,7 @@
 
 There are two kinds. A *placing* pruner puts a given budget into the layers without looking at the
 weights. A *ranking* pruner only scores edges; which of them stay is decided here for all of them alike
-(`mica.pruners.ranking`).
+(`mica.pruners.top_k`).
 """
 
 from collections.abc import Callable, Mapping
@@ -47,6 +47,8 @@ pruners: Registry[Pruner] = Registry("pruner")
 def placing(name: str) -> Callable[[Place], PlacingPruner]:
     """Decorator that registers a function as a placing pruner."""
 
+    _check_name(name)
+
     def add(place: Place) -> PlacingPruner:
         pruner = PlacingPruner(place)
         pruners.register(name)(pruner)
@@ -58,9 +60,16 @@ def placing(name: str) -> Callable[[Place], PlacingPruner]:
 def ranking(name: str, *, iterations: int = 1, needs_images: bool = True) -> Callable[[Score], RankingPruner]:
     """Decorator that registers a scoring function as a ranking pruner."""
 
+    _check_name(name)
+
     def add(score: Score) -> RankingPruner:
         pruner = RankingPruner(score, iterations, needs_images)
         pruners.register(name)(pruner)
         return pruner
 
     return add
+
+
+def _check_name(name: str) -> None:
+    if "-" in name:
+        raise ValueError(f"pruner {name!r}: the dash separates pruner and distribution; use another sign")

@@ -103,7 +103,7 @@ def print_rerun(
     """Run a trial in this process, an epoch a line, and compare it with its record."""
     key, spec, stored = found
     console.print(f"{key}\n{describe(spec)}", highlight=False)
-    if keep is not None and spec.keep == "nothing":
+    if keep is not None:
         spec = spec.model_copy(update={"keep": "weights"})
 
     def on_epoch(epoch: Epoch) -> None:

@@ -61,9 +61,16 @@ class Folder:
             return None
 
     def list(self, name: str) -> list[str]:
-        """All files below a folder, as paths below the root, sorted; temporary ones are left out."""
+        """All files below a folder, as paths below the root, sorted; temporary ones are left out.
+
+        Raises `UserError` when the place cannot be read. A folder that is not there is empty.
+        """
         selector = fs.FileSelector(self._path(name), recursive=True, allow_not_found=True)
-        found = [info.path for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
+        try:
+            infos = self._fs.get_file_info(selector)
+        except OSError as error:  # no such server, no right to look
+            raise UserError(f"storage {self.place}: cannot be read: {error}") from error
+        found = [info.path for info in infos if info.type == fs.FileType.File]
         prefix = self._root.rstrip("/") + "/"
         return sorted(path.removeprefix(prefix) for path in found if not path.endswith(_TEMPORARY))
 
@@ -101,5 +108,15 @@ def _write_local(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())  # else a power cut may leave the new name with no content
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -13,7 +13,6 @@ from mica.sweep.spec import Axes, SweepSpec
 from mica.training.protocol import Protocol, default_protocol
 from mica.trial import TrialSpec, open_data
 from mica.trial.spec import Named
-from mica.words import BudgetKind
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,11 @@ def expand(sweep: SweepSpec) -> Grid:
 def _inherit(axes: Axes, sweep: SweepSpec) -> Axes:
     """A grid's axes, with the sweep's own where the grid says nothing."""
     own = {name: getattr(axes, name) for name in Axes.model_fields}
-    ways_to_name_methods = ("methods", "pruners", "distributions")
-    if any(own[name] for name in ways_to_name_methods):
-        inherited = {name: None for name in ways_to_name_methods}
-    else:
-        inherited = {}
-    top = {name: getattr(sweep, name) for name in Axes.model_fields} | inherited
+    top = {name: getattr(sweep, name) for name in Axes.model_fields}
+    if axes.methods:  # methods are named one way or the other
+        top["pruners"] = top["distributions"] = None
+    elif axes.pruners or axes.distributions:
+        top["methods"] = None
     merged = {name: value if value is not None else top[name] for name, value in own.items()}
     if axes.protocol and sweep.protocol:
         merged["protocol"] = sweep.protocol.model_copy(update=_overrides(axes.protocol))
@@ -112,14 +110,13 @@ def _cells(axes: Axes, sweep: SweepSpec, sources: dict[str, Source]) -> Iterator
             axes.rounding or ("floor",),
             axes.node_counts or ("random",),
         ):
-            kind: BudgetKind = "nominal" if method == DENSE else budget
             yield TrialSpec(
                 data=data,
                 model=model,
                 method=str(method),
                 log10_ratio=log10_ratio,
                 seed=seed,
-                budget=kind,
+                budget=budget,
                 rounding=rounding,
                 node_counts=node_counts if method.pruner == "mica" else "random",
                 protocol=protocol,

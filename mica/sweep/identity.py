@@ -1,9 +1,13 @@
 """A trial's key: what makes two trials the same trial."""
 
 import hashlib
+import inspect
 import json
+from collections.abc import Callable
+from typing import Any
 
 from mica.methods import parse_method
+from mica.models import models
 from mica.trial.spec import TrialSpec
 
 PROTOCOL_VERSION = 1
@@ -30,7 +34,7 @@ def canonical(trial: TrialSpec, data_digest: str) -> str:
         "protocol_version": PROTOCOL_VERSION,
         "data": data_digest,
         "model": trial.model.name,
-        "model_options": trial.model.options,
+        "model_options": _with_defaults(models.get(trial.model.name), trial.model.options),
         "method": trial.method,
         "seed": trial.seed,
         "protocol": protocol,
@@ -45,3 +49,9 @@ def canonical(trial: TrialSpec, data_digest: str) -> str:
     if method.pruner == "mica":
         fields["node_counts"] = trial.node_counts
     return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+
+
+def _with_defaults(build: Callable[..., object], options: dict[str, Any]) -> dict[str, Any]:
+    """A model's options with the defaults of its function; its first two arguments are mica's own."""
+    parameters = list(inspect.signature(build).parameters.values())[2:]
+    return {p.name: p.default for p in parameters if p.default is not p.empty} | options

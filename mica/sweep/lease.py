@@ -33,6 +33,7 @@ class Lease:
         self._folder = folder
         self._token = uuid.uuid4().hex
         self._released = threading.Event()
+        self._lost = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="mica-lease", daemon=True)
 
     def __enter__(self) -> "Lease":
@@ -54,11 +55,17 @@ class Lease:
         if self._is_ours():
             self._folder.delete(LEASE)
 
+    @property
+    def held(self) -> bool:
+        """Whether no other driver has taken the store over."""
+        return not self._lost.is_set()
+
     def _refuse(self, holder: dict[str, object] | None) -> None:
         if holder is not None:
             raise UserError(
                 f"storage {self._folder.place}: another driver is at work on it (process {holder['pid']} on "
-                f"{holder['host']}); wait for it, or stop it first"
+                f"{holder['host']}); wait for it or stop it. If its machine is gone, the lease ends "
+                f"{_STALE_SECONDS:.0f} seconds after its last sign of life"
             )
 
     def _is_ours(self) -> bool:
@@ -89,6 +96,10 @@ class Lease:
     def _renew(self) -> None:
         while not self._released.wait(_RENEW_SECONDS):
             try:
+                # A machine that slept for longer than a lease lasts may wake to find a successor.
+                if not self._is_ours():
+                    self._lost.set()
+                    return
                 self._write()
             except OSError as error:  # a full disk, a lost network: perhaps gone the next time
                 log.warning("the lease on %s could not be renewed: %s", self._folder.place, error)

@@ -15,10 +15,12 @@ from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial
 
 from mica.data import Dataset, Source
-from mica.errors import UserError
+from mica.errors import SweepStopped, UserError
 from mica.sweep.spec import Resources
 from mica.sweep.store import Store
 from mica.trial import TrialSpec
+
+log = logging.getLogger(__name__)
 
 _SAME_BUG = 3
 """So many trials that fail with the same exception before any other outcome stop the sweep."""
@@ -47,10 +49,6 @@ class Ended:
     outcome: str
     error: str | None
     """Last line of a failed trial's traceback, or why its worker is gone."""
-
-
-class SameBug(UserError):
-    """The first trials all failed with the same exception."""
 
 
 @contextmanager
@@ -95,7 +93,10 @@ def check(work: Work) -> dict[str, ray.ObjectRef]:
         faults.append(f"resources: a trial asks for {wanted}; the largest node has {have}")
     data: dict[str, ray.ObjectRef] = {}
     load, find_faults = (ray.remote(function).options(num_cpus=0) for function in (_load, _faults))
+    used = {spec.data.label for spec in work.trials.values()}
     for label, source in work.sources.items():
+        if label not in used:
+            continue
         data[label] = load.remote(source)
         # One trial of each kind: networks and splits do not depend on method, ratio or seed.
         kinds = {
@@ -114,15 +115,20 @@ def check(work: Work) -> dict[str, ray.ObjectRef]:
     return data
 
 
-def run_all(work: Work, data: Mapping[str, ray.ObjectRef], on_end: Callable[[Ended], None]) -> None:
-    """Run every trial; `on_end` hears of each as it ends.
+def run_all(
+    work: Work,
+    data: Mapping[str, ray.ObjectRef],
+    on_end: Callable[[Ended], None],
+    alive: Callable[[], bool],
+) -> None:
+    """Run every trial; `on_end` hears of each as it ends. Once `alive` says no, the sweep stops.
 
     Raises:
-        SameBug: the first trials all failed with the same exception; the rest were not started.
+        SweepStopped: the first trials all failed with the same exception, or `alive` said no.
     """
     need = _resources(work.resources)
-    watcher = _Watcher(on_end)
-    actor = tune.with_parameters(_TrialActor, work=work, data=dict(data), path=sys.path)
+    watcher = _Watcher(on_end, alive)
+    actor = tune.with_parameters(_TrialActor, work=work, data=dict(data), need=need, path=sys.path)
     with tempfile.TemporaryDirectory(prefix="mica-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(actor, need),
@@ -140,20 +146,26 @@ def run_all(work: Work, data: Mapping[str, ray.ObjectRef], on_end: Callable[[End
         )
         tuner.fit()
     if watcher.stopper.same_bug:
-        raise SameBug(f"the first {_SAME_BUG} trials all failed alike: {watcher.stopper.same_bug}")
+        raise SweepStopped(f"the first {_SAME_BUG} trials all failed alike: {watcher.stopper.same_bug}")
+    if not alive():
+        raise SweepStopped("another driver has taken this storage over")
 
 
 class _TrialActor(tune.Trainable):  # type: ignore[misc]
     """Runs trial after trial in one process; nothing but the loaded data outlives a trial."""
 
     def setup(
-        self, config: dict[str, Any], work: Work, data: dict[str, ray.ObjectRef], path: list[str]
+        self,
+        config: dict[str, Any],
+        work: Work,
+        data: dict[str, ray.ObjectRef],
+        need: dict[str, float],
+        path: list[str],
     ) -> None:
         # The driver's path, so that a user's own `package.module:function` is found here too.
         sys.path[:] = list(dict.fromkeys([*path, *sys.path]))
         import torch
 
-        need = _resources(work.resources)
         torch.set_num_threads(max(1, int(need["cpu"])))
         self.work, self.data = work, data
         self.device = "cuda" if need["gpu"] else "cpu"
@@ -184,7 +196,8 @@ class _TrialActor(tune.Trainable):  # type: ignore[misc]
 class _Stopper(tune.Stopper):  # type: ignore[misc]
     """Stops a sweep whose first trials all fail alike; one bad trial among good ones stops nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, alive: Callable[[], bool]) -> None:
+        self._alive = alive
         self.same_bug: str | None = None
         self._first: list[Ended] = []
 
@@ -199,19 +212,23 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
         return False
 
     def stop_all(self) -> bool:
-        return self.same_bug is not None
+        return self.same_bug is not None or not self._alive()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles it into a snapshot that nothing reads; the lease's thread cannot be pickled."""
+        return {}
 
 
 class _Watcher(tune.Callback):  # type: ignore[misc]
     """Tells the caller of every trial that ends. Whatever goes wrong there must not end the sweep."""
 
-    def __init__(self, on_end: Callable[[Ended], None]) -> None:
-        self.stopper = _Stopper()
+    def __init__(self, on_end: Callable[[Ended], None], alive: Callable[[], bool]) -> None:
+        self.stopper = _Stopper(alive)
         self._on_end = on_end
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks into a snapshot that nothing reads; a progress bar cannot be pickled."""
-        return {"stopper": self.stopper}
+        return {}
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -219,13 +236,16 @@ class _Watcher(tune.Callback):  # type: ignore[misc]
         self._tell(Ended(result["key"], result["outcome"], result["error"]))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        if trial.num_failures > _WORKER_DEATHS:
-            reason = str(trial.get_error() or "the worker died").strip().splitlines()[-1]
-            self._tell(Ended(trial.config["key"], "failed", reason))
+        """Called when Tune gives a trial up: its worker died once too often."""
+        reason = str(trial.get_error() or "the worker died").strip().splitlines()[-1]
+        self._tell(Ended(trial.config["key"], "failed", reason))
 
     def _tell(self, ended: Ended) -> None:
         self.stopper.note(ended)
-        self._on_end(ended)
+        try:
+            self._on_end(ended)
+        except OSError as error:  # the record is safe; only its line on the screen is late
+            log.warning("trial %s: %s", ended.key, error)
 
 
 def _resources(resources: Resources) -> dict[str, float]:

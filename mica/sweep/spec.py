@@ -82,13 +82,19 @@ class Axes(BaseModel):
     protocol: Protocol | None = Field(None, description="What differs from the model's own protocol.")
 
 
+def _shareable(gpus: float) -> float:
+    if gpus > 1 and gpus != int(gpus):
+        raise ValueError(f"found {gpus}; allowed is a share of one GPU, or a whole number of them")
+    return gpus
+
+
 class Resources(BaseModel):
     """What one trial gets."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cpu: float = Field(1, gt=0, description="CPU cores; a trial uses as many threads.")
-    gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
+    gpu: Annotated[float, Field(ge=0), AfterValidator(_shareable)] | Literal["auto"] = Field(
         "auto", description="GPUs, fractions allowed; auto is one where there are any, else none."
     )
 

@@ -90,8 +90,9 @@ class Store:
     def _segments(self) -> dict[str, Stored]:
         found: dict[str, Stored] = {}
         for path in self.folder.list(SEGMENTS):
+            content = self.folder.read(path)  # a failing network must not count as a torn file
             try:
-                contents = pq.read_table(BytesIO(self.folder.read(path) or b""))["record"].to_pylist()
+                contents = pq.read_table(BytesIO(content or b""))["record"].to_pylist()
             except (pa.ArrowException, OSError, KeyError) as error:  # a flipped byte is an OSError
                 self._set_aside(path, error)
                 continue

@@ -70,8 +70,8 @@ def run_sweep(
     Nothing is written before the resources, the data, every network and the storage have been checked.
 
     Raises:
-        UserError: one of those checks fails, another driver holds the store, or the first trials all
-            fail alike.
+        UserError: one of those checks fails, or another driver holds the store.
+        SweepStopped: the first trials all fail alike, or another driver takes the store over.
     """
     missing = sweep.missing(retry_failed=retry_failed)
     if not missing:
@@ -83,7 +83,8 @@ def run_sweep(
         with console.status("reading the data, tracing the networks"):
             data = ray_driver.check(work)
             sweep.store.folder.check_writable()
-        with Lease(sweep.store.folder), _tracker(sweep, console) as track:
+        with Lease(sweep.store.folder) as lease, _tracker(sweep, console) as track:
+            sweep.store.fold()
             # Another driver may have run some of them while this one waited for Ray and the data.
             finished = done(sweep.store.load().values(), retry_failed=retry_failed)
             left = {key: trial for key, trial in missing.items() if key not in finished}
@@ -97,17 +98,19 @@ def run_sweep(
 
             if left:
                 with progress:
-                    ray_driver.run_all(work, data, on_end)
-            sweep.store.fold()
+                    ray_driver.run_all(work, data, on_end, lambda: lease.held)
     return progress.outcomes
 
 
 def _record(ended: "Ended", work: "Work") -> Record:
     """The record that the trial's worker stored; if the worker died first, a failed one in its place."""
     stored = work.store.get(ended.key)
-    if stored is not None and stored.record.outcome == ended.outcome:
+    error = ended.error or "the worker left no record"
+    if stored is not None and (
+        stored.record.outcome != "failed" or (stored.record.error or "").strip().endswith(error)
+    ):
         return stored.record
-    record = failed(work.trials[ended.key], ended.error or "the worker left no record", "cpu")
+    record = failed(work.trials[ended.key], error, "cpu")
     work.store.put(Stored(ended.key, work.sweep, record))
     return record
 

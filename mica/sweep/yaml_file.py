@@ -15,6 +15,8 @@ class YamlFile:
     def __init__(self, path: Path) -> None:
         """Raises `UserError`: no such file, not YAML, a key that stands twice, or no mapping."""
         self.path = path
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder; this command needs the sweep file")
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -53,6 +55,8 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue  # `<<: *defaults` may be overridden, and stand twice
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.MarkedYAMLError(

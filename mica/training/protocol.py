@@ -44,11 +44,12 @@ class Protocol(BaseModel):
 
 
 _RESNET = {"lr": 0.01, "lr_factor": 0.2, "weight_decay": 5e-4}
-_DEFAULTS: dict[str, dict[str, Any]] = {"resnet": _RESNET}
-"""By how a model's name begins; the paper trains its residual networks otherwise than VGG-16."""
+_DEFAULTS: dict[str, dict[str, Any]] = dict.fromkeys(
+    ("resnet20", "resnet32", "resnet44", "resnet56"), _RESNET
+)
+"""The paper trains its residual networks otherwise than VGG-16."""
 
 
 def default_protocol(model: str, augment: Augment) -> dict[str, Any]:
     """What a protocol starts from, before a sweep's own settings: by model, and by kind of data."""
-    family = next((fields for prefix, fields in _DEFAULTS.items() if model.startswith(prefix)), {})
-    return {**family, "augment": augment}
+    return {**_DEFAULTS.get(model, {}), "augment": augment}

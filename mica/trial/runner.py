@@ -19,7 +19,7 @@ from mica.errors import TraceError, UserError
 from mica.graph import LayerGraph
 from mica.masks import Masks, apply
 from mica.methods import parse_method
-from mica.models import CONVOLUTIONAL_SIDE, build
+from mica.models import SMALLEST_SIDE, build
 from mica.pruning import sparsify
 from mica.registry import check_options
 from mica.tracing import trace
@@ -60,6 +60,8 @@ def run(
         # Without these, cuDNN may choose another algorithm, and other rounding, from run to run.
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
+        # fp32 means fp32: torch would let convolutions round their inputs to 10 bits.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     dataset = dataset or open_data(spec.data).load()
     seconds_data = clock.lap()
 
@@ -149,10 +151,8 @@ def prepare(spec: TrialSpec, dataset: Dataset, device: str) -> PreparedTrial:
 
 
 def enlargement(model: str, image_shape: tuple[int, int, int]) -> int:
-    """By what whole factor images are enlarged: the paper's convolutional networks need 16 pixels."""
-    if not model.startswith(("vgg", "resnet")):
-        return 1
-    return -(-CONVOLUTIONAL_SIDE // min(image_shape[1:]))
+    """By what whole factor images are enlarged for a network that needs more pixels."""
+    return max(1, -(-SMALLEST_SIDE.get(model, 1) // min(image_shape[1:])))
 
 
 def _network(spec: TrialSpec, dataset: Dataset) -> tuple[nn.Module, LayerGraph]:
@@ -199,6 +199,7 @@ def _scoring_data(spec: TrialSpec, dataset: Dataset, device: str) -> tuple[Tenso
 def _keep(spec: TrialSpec, trial: PreparedTrial, folder: Path) -> None:
     if spec.keep == "nothing":
         return
+    apply(trial.model, trial.masks)  # a collapsed network has not been trained, nor masked
     folder.mkdir(parents=True, exist_ok=True)
     trial.masks.save(folder / "masks.npz")
     if spec.keep == "weights":

@@ -25,7 +25,6 @@ def scores(name, model, images=None, labels=None, batch_norm="eval"):
     return pruner.score(network, network.weights())
 
 
-
 def batch(shape: tuple[int, ...], classes: int, seed: int) -> tuple[Tensor, Tensor]:
     noise = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=noise), torch.randint(classes, (shape[0],), generator=noise)

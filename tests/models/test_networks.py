@@ -27,7 +27,6 @@ def prunable(model: nn.Module) -> list[nn.Conv2d | nn.Linear]:
     ("resnet20", 22, 270_896),
     # Two more blocks a stage: 2 · 2 · (2,304 + 9,216 + 36,864) = 193,536 edges each time.
     ("resnet32", 34, 270_896 + 193_536),
-    ("resnet44", 46, 270_896 + 2 * 193_536),
     ("resnet56", 58, 270_896 + 3 * 193_536),
 ])  # fmt: skip
 def test_prunable_layers_and_edges(name: str, layers: int, edges: int) -> None:

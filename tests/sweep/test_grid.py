@@ -129,7 +129,9 @@ def test_budget_rounding_and_node_counts_are_axes_too(tmp_path: Path) -> None:
 
 def test_node_counts_cross_mica_only(tmp_path: Path) -> None:
     found = trials(tmp_path, seeds="0", ratios="4", node_counts="[random, max, min]")
-    assert Counter(trial.method for trial in found) == {"rpi-erk": 1, "mica-erk": 3}
+    counts = {(trial.method, trial.node_counts) for trial in found}
+    assert counts == {("rpi-erk", "random"), *(("mica-erk", kind) for kind in ("random", "max", "min"))}
+    assert len(found) == 4
 
 
 def test_what_the_sweep_keeps_every_trial_keeps(tmp_path: Path) -> None:

@@ -43,10 +43,15 @@ PINNED = {
         "2789509ed167a71b76ca5a76ee24d3fdefbda13d306d75d16d94f8ab1d7c10b2",
     ),
     "options": (
-        {"model": Named(name="mine:net", options={"width": 8, "deep": [1, 2.5]})},
-        "992360d039c98cb5ab9709d69725bef56714be8592a302b0bd2a1437532ebbb9",
+        {"model": Named(name="mlp", options={"hidden": [8, 16]})},
+        "9ebc4021f2638d5b9bec4bc0fbfe68ea90d9cd6e4f08c038b609f34eae9fd985",
     ),
 }
+
+
+def test_defaults_of_a_models_options_are_filled_in() -> None:
+    given = Named(name="mlp", options={"hidden": [300, 100]})
+    assert key(model=given) == key(model=Named(name="mlp"))
 
 
 @pytest.mark.parametrize("name", PINNED)

@@ -1,21 +1,27 @@
 """Whole sweeps on a real Ray cluster: what is missing runs, once, and gives what a single process gives."""
 
+import contextlib
+import io
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from mica.cli import main
 from mica.sweep.store import Store, Stored
+from mica.sweep.sweep import open_sweep
 from mica.trial import run
 from tests.sweep import ray_cluster, user_models
 from tests.sweep.sample import SWEEP, write
@@ -36,58 +42,88 @@ def outcomes(folder: Path) -> Counter[str]:
     return Counter(item.record.outcome for item in records(folder).values())
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A sweep whose first driver was killed in the middle, and that a second driver has finished."""
+
+    path: Path
+    results: Path
+    survived: dict[str, Stored]
+    """The records that the first driver left."""
+    lease_was_left: bool
+    second: Result
+
+
+def kill_in_the_middle(path: Path, results: Path) -> None:
+    """Start a driver with a Ray of its own, as on a laptop, and kill it once it has two records."""
+    command = [sys.executable, "-m", "mica.cli", "run", str(path), "--address", "local"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
+        deadline = time.monotonic() + 120
+        while len(list(results.glob("records/*/*.json"))) < 2:
+            assert driver.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        children = psutil.Process(driver.pid).children(recursive=True)
+        driver.kill()
+    # Ray's processes notice by and by, and may still finish a trial. Only the driver's death is the point.
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    psutil.wait_procs(children, timeout=30)
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """The folder of a sweep that has run from start to end, with MLflow, and what it printed."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Two seeds × two methods at ratios of which one collapses; the trained trials take a second each."""
     folder = tmp_path_factory.mktemp("finished")
-    path = write(folder, storage=str(folder / "results"), mlflow="true")
-    return folder, sweep("run", path, "--address", ray_cluster.address())
+    results = folder / "results"
+    path = write(folder, storage=str(results), protocol="{epochs: 150, batch_size: 8}")
+    kill_in_the_middle(path, results)
+    survived, lease_was_left = records(results), (results / "driver.lease").exists()
+    second = sweep("run", path, "--address", ray_cluster.address())
+    return Finished(path, results, survived, lease_was_left, second)
 
 
-def test_a_sweep_runs_to_its_end(finished: tuple[Path, Result]) -> None:
-    folder, result = finished
-    assert result.exit_code == 0, result.output
-    assert "tiny: 8 trials, 0 done, 8 to run" in result.output
-    assert all(f"{number}/8  synthetic" in result.output for number in range(1, 9))
-    assert outcomes(folder / "results") == {"completed": 4, "collapsed": 4}
+def test_a_killed_driver_s_sweep_goes_on_where_it_was(finished: Finished) -> None:
+    assert 2 <= len(finished.survived) < 8
+    assert finished.lease_was_left  # by a dead process: the second driver does not wait for it
+    assert finished.second.exit_code == 0, finished.second.output
+    done = len(finished.survived)
+    assert f"tiny: 8 trials, {done} done, {8 - done} to run" in finished.second.output
+    found = records(finished.results)
+    assert {key: found[key] for key in finished.survived} == finished.survived
+    assert outcomes(finished.results) == {"completed": 4, "collapsed": 4}
+    assert not list(finished.results.rglob("*.tmp")) and not (finished.results / "driver.lease").exists()
 
 
-def test_every_record_is_what_one_process_gives_provenance_aside(finished: tuple[Path, Result]) -> None:
-    for item in records(finished[0] / "results").values():
+def test_every_record_is_what_one_undisturbed_process_gives_provenance_aside(finished: Finished) -> None:
+    for item in records(finished.results).values():
         assert without_provenance(item.record) == without_provenance(run(item.record.spec))
 
 
-def test_tables_and_figures_lie_beside_the_records(finished: tuple[Path, Result]) -> None:
-    results = finished[0] / "results"
+def test_tables_and_figures_lie_beside_the_records(finished: Finished) -> None:
+    results = finished.results
     trials = pd.read_parquet(results / "tables" / "trials.parquet")
     assert set(trials["trial_key"]) == set(records(results))
     assert list((results / "figures").glob("*.png"))
-    assert not (results / "driver.lease").exists()
 
 
-def test_mlflow_shows_every_trial(finished: tuple[Path, Result]) -> None:
-    result = sweep("sync", finished[0] / "sweep.yaml")
-    assert result.exit_code == 0
-    assert "0 trials added, 8 were there, 0 failed" in result.output
-
-
-def test_run_again_runs_nothing_and_needs_no_ray(finished: tuple[Path, Result], no_ray: None) -> None:
-    before = records(finished[0] / "results")
-    result = sweep("run", finished[0] / "sweep.yaml")
+def test_run_again_runs_nothing_and_needs_no_ray(finished: Finished, no_ray: None) -> None:
+    before = records(finished.results)
+    result = sweep("run", finished.path)
     assert result.exit_code == 0
     assert "8 trials, 8 done, 0 to run" in result.output
-    assert records(finished[0] / "results") == before
+    assert records(finished.results) == before
 
 
-def test_the_plan_and_the_status_of_a_finished_sweep(finished: tuple[Path, Result], no_ray: None) -> None:
-    path = finished[0] / "sweep.yaml"
+def test_the_plan_and_the_status_of_a_finished_sweep(finished: Finished, no_ray: None) -> None:
+    path = finished.path
     plan, status = (json.loads(sweep(command, path, "--json").stdout) for command in ("plan", "status"))
     assert (plan["trials"], plan["done"], plan["missing"], plan["failed"]) == (8, 8, 0, 0)
     assert status["outcomes"] == {"completed": 4, "collapsed": 4}
 
 
-def test_one_trial_can_be_run_again_here(finished: tuple[Path, Result], tmp_path: Path, no_ray: None) -> None:
-    results = finished[0] / "results"
+def test_one_trial_can_be_run_again_here(finished: Finished, tmp_path: Path, no_ray: None) -> None:
+    results = finished.results
     key = next(key for key, item in records(results).items() if item.record.outcome == "completed")
     result = sweep("trial", key[:12], "--from", results, "--keep", tmp_path, "--device", "cpu")
     assert result.exit_code == 0
@@ -95,16 +131,18 @@ def test_one_trial_can_be_run_again_here(finished: tuple[Path, Result], tmp_path
     assert (tmp_path / "masks.npz").exists() and (tmp_path / "weights.pt").exists()
 
 
-def test_an_added_ratio_runs_only_its_own_trials(finished: tuple[Path, Result], ray_address: str) -> None:
-    folder = finished[0]
-    before = records(folder / "results")
-    path = write(folder, storage=str(folder / "results"), ratios="[4, 8, 1000]")
-    result = sweep("run", path)
+def test_an_added_ratio_runs_only_its_own_trials(finished: Finished, ray_address: str) -> None:
+    before = records(finished.results)
+    text = finished.path.read_text().replace("ratios: [4, 1000]", "ratios: [4, 8, 1000]")
+    finished.path.write_text(text.replace("mlflow: false", "mlflow: true"))
+    result = sweep("run", finished.path)
     assert result.exit_code == 0
     assert "12 trials, 8 done, 4 to run" in result.output
-    after = records(folder / "results")
+    assert all(f"{number}/4  synthetic" in result.output for number in range(1, 5))
+    after = records(finished.results)
     assert len(after) == 12
     assert {key: after[key] for key in before} == before  # provenance too: they were not run again
+    assert "0 trials added, 12 were there, 0 failed" in sweep("sync", finished.path).output
 
 
 @pytest.fixture
@@ -133,7 +171,7 @@ grids:
 """
 
 
-def test_bad_trials_fail_alone_and_can_be_retried(own_models: Path, ray_address: str) -> None:
+def test_bad_trials_fail_alone(own_models: Path, ray_address: str) -> None:
     results = own_models / "results"
     path = write(own_models, SWEEP + ONE_BAD, storage=str(results), methods="dense")
     first = sweep("run", path)
@@ -150,43 +188,51 @@ def test_bad_trials_fail_alone_and_can_be_retried(own_models: Path, ray_address:
     again = sweep("run", path, "--address", "127.0.0.1:1")  # nothing to run, so nobody connects
     assert again.exit_code == 1 and "0 to run" in again.output
 
-    fixed = user_models.SOURCE.replace("if model.training:", "if False:")
-    (own_models / "models_of_mine.py").write_text(fixed)
-    retried = sweep("run", path, "--retry-failed")
-    assert retried.exit_code == 0
-    assert "6 trials, 4 done, 2 to run" in retried.output
-    assert outcomes(results) == {"completed": 6}
+    retried = open_sweep(path).missing(retry_failed=True).values()
+    assert {spec.model.name for spec in retried} == {"models_of_mine:failing", "models_of_mine:dying"}
 
 
-def test_a_killed_driver_s_sweep_goes_on_to_the_same_records(tmp_path: Path, ray_address: str) -> None:
-    """The first driver has a Ray of its own, as on a laptop, and is killed in the middle of a trial."""
-    results = tmp_path / "results"
-    lines = {"seeds": "[0, 1, 2, 3, 4, 5]", "ratios": "4", "protocol": "{epochs: 150, batch_size: 8}"}
-    path = write(tmp_path, storage=str(results), **lines)
-    with subprocess.Popen(
-        [sys.executable, "-m", "mica.cli", "run", str(path), "--address", "local"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as driver:
-        deadline = time.monotonic() + 120
-        while len(list(results.glob("records/*/*.json"))) < 2:
-            assert driver.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
-        children = psutil.Process(driver.pid).children(recursive=True)
-        os.kill(driver.pid, signal.SIGKILL)
-    for child in children:  # Ray's processes notice by and by; only the driver's death is the point
-        if child.is_running():
-            child.kill()
-    psutil.wait_procs(children, timeout=30)
-    survived = records(results)
-    assert 2 <= len(survived) < 12
-    assert (results / "driver.lease").exists()
+def pictures(path: Path, side: int) -> str:
+    """A parquet file with an image of each of two classes."""
+    images = []
+    for level in (0, 255):
+        buffer = io.BytesIO()
+        Image.fromarray(np.diag([level] * side).astype(np.uint8)).save(buffer, "PNG")
+        images.append({"bytes": buffer.getvalue(), "path": None})
+    pq.write_table(pa.table({"img": images, "label": [0, 1]}), path)
+    return str(path)
 
-    result = sweep("run", path)  # at once, although the dead driver never released its lease
-    assert result.exit_code == 0
-    found = records(results)
-    assert len(found) == 12
-    assert {key: found[key] for key in survived} == survived
-    assert not list(results.rglob("*.tmp"))
-    for item in found.values():
-        assert without_provenance(item.record) == without_provenance(run(item.record.spec))
+
+def test_what_cannot_run_is_told_at_once_before_anything_is_written(
+    own_models: Path, ray_address: str
+) -> None:
+    train, test = pictures(own_models / "train.parquet", 8), pictures(own_models / "test.parquet", 9)
+    own_data = f"{{name: parquet, train: {train}, test: {test}}}"
+    lines = {
+        "data": f"[{{name: synthetic, size: 8, channels: 1}}, {own_data}]",
+        "models": "[models_of_mine:sound, models_of_mine:untraceable, models_of_mine:unbuildable]",
+        "resources": "{cpu: 1000}",
+        "protocol": "{val_size: 600}",
+    }
+    result = sweep("run", write(own_models, storage=str(own_models / "results"), **lines))
+    assert result.exit_code == 2
+    faults = result.stderr.removeprefix("error: ").splitlines()
+    expected = [
+        "resources: a trial asks for 1000 cpu, 0 gpu; the largest node has 1 cpu, 0 gpu",
+        "model 'models_of_mine:untraceable' on 'synthetic",
+        "model 'models_of_mine:unbuildable' on 'synthetic(channels=1,size=8)': TypeError: cannot be built",
+        "protocol: synthetic: val_size is 600; allowed are 1 to 511",
+        f"{test}: test images are 9x9 grey, but the training images in {train} are 8x8 grey",
+    ]
+    assert len(faults) == len(expected)
+    for start in expected:
+        assert any(fault.startswith(start) for fault in faults), faults
+    assert not (own_models / "results").exists()
+
+
+def test_a_storage_that_cannot_be_written_is_told_before_any_trial(tmp_path: Path, ray_address: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = sweep("run", write(tmp_path, storage=str(tmp_path / "file" / "results")))
+    assert result.exit_code == 2
+    assert f"storage {tmp_path}/file/results: cannot be written" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "sweep.yaml"]

@@ -315,6 +315,11 @@ def test_a_place_with_an_unset_variable(monkeypatch: pytest.MonkeyPatch) -> None
         Folder("$MICA_NOWHERE/results")
 
 
+def test_a_place_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"storage .*: cannot be read: .*too long"):
+        Store(str(tmp_path / ("x" * 300))).load()
+
+
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):

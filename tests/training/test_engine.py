@@ -154,6 +154,13 @@ def test_the_same_seed_trains_to_the_same_bits_and_another_does_not() -> None:
     assert not torch.equal(ends[0]["0.weight"], ends[2]["0.weight"])
 
 
+def test_a_network_in_eval_mode_is_trained_all_the_same() -> None:
+    model, other = network(), network().eval()
+    run(model)
+    run(other)
+    assert all(torch.equal(*pair) for pair in zip(model.parameters(), other.parameters(), strict=True))
+
+
 def test_a_longer_training_begins_as_the_shorter_one() -> None:
     longer = SHORT.model_copy(update={"epochs": 6, "lr_drops": (0.9,)})
     shorter = longer.model_copy(update={"epochs": 3})

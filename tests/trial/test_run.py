@@ -159,6 +159,16 @@ def test_a_corrected_budget_is_the_functional_count_of_the_random_mask() -> None
     assert random.mask and random.mask.edges_functional < random.mask.edges_placed
 
 
+@pytest.mark.parametrize("changes", [{}, {"method": "rpi-erk", "log10_ratio": 1.3}, CONV])
+def test_training_the_small_network_changes_no_count_and_no_number_but_its_rounding(
+    changes: dict[str, object],
+) -> None:
+    small, whole = run(tiny(**changes)), run(tiny(**changes, compact=False))
+    assert (small.mask, small.layers, small.outcome) == (whole.mask, whole.layers, whole.outcome)
+    for one, other in zip(small.epochs, whole.epochs, strict=True):
+        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-3)
+
+
 def test_bfloat16_learns_too() -> None:
     record = run(tiny(protocol={"precision": "bf16", "epochs": 10}))
     assert record.outcome == "completed"
