@@ -15,7 +15,7 @@ from rich.text import Text
 
 from mica import __version__
 from mica.data.location import shown
-from mica.errors import UserError
+from mica.errors import SweepStopped, UserError
 
 EXIT_TRIALS_FAILED = 1
 EXIT_WRONG_USE = 2
@@ -35,9 +35,9 @@ class _Group(click.Group):
         except BrokenPipeError:  # the reader of a pipe has seen enough
             sys.stderr.close()
             ctx.exit(0)
-        except UserError as error:
+        except (SweepStopped, UserError, OSError) as error:
             err.print(Text.assemble(("error: ", "bold red"), str(error)), highlight=False, soft_wrap=True)
-            ctx.exit(EXIT_WRONG_USE)
+            ctx.exit(EXIT_TRIALS_FAILED if isinstance(error, SweepStopped) else EXIT_WRONG_USE)
 
 
 SWEEP = click.argument("sweep", type=click.Path(path_type=Path))
@@ -95,6 +95,9 @@ def run(sweep: Path, storage: str | None, address: str | None, retry_failed: boo
     run_sweep(opened, out, address=address, retry_failed=retry_failed)
     results = open_results(sweep, storage)
     write_report(results, out)
+    if left := total - len(results.stored):
+        err.print(f"interrupted: {left} trials are missing; type the same line again to go on", style="yellow")
+        sys.exit(EXIT_INTERRUPTED)
     if failed := len(status_of(results)["failures"]):  # those of earlier runs too
         out.print(f"{failed} trials failed; `mica-sweep status {sweep}` says why", style="red")
         sys.exit(EXIT_TRIALS_FAILED)

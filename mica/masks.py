@@ -115,4 +115,4 @@ def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
             # Not a multiplication: an infinite or NaN weight under the mask must go too.
             weight.masked_fill_(~mask.to(weight.device), 0)
-        weight.register_hook(lambda gradient, factor=factor: gradient * factor)
+        weight.register_hook(factor.mul)

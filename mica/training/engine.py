@@ -54,8 +54,6 @@ def train(model: nn.Module, parts: Parts, protocol: Protocol, seed: int) -> Iter
         nesterov=protocol.nesterov and protocol.momentum > 0,
         weight_decay=protocol.weight_decay,
     )
-    layout = _layout(model)
-    model.to(memory_format=layout)  # type: ignore[call-overload]
     bf16 = protocol.precision == "bf16"
     for index in range(protocol.epochs):
         begin = time.perf_counter()
@@ -73,17 +71,6 @@ def train(model: nn.Module, parts: Parts, protocol: Protocol, seed: int) -> Iter
         yield epoch
         if not epoch.finite:
             return
-
-
-_WIDE = 8
-"""Mean output channels of the convolutions from which on channels-last is the faster layout on CPUs."""
-
-
-def _layout(model: nn.Module) -> torch.memory_format:
-    """Wide convolutions run faster with the channels of a pixel side by side, narrow ones slower."""
-    widths = [module.out_channels for module in model.modules() if isinstance(module, nn.Conv2d)]
-    wide = bool(widths) and sum(widths) / len(widths) >= _WIDE
-    return torch.channels_last if wide else torch.contiguous_format
 
 
 def _one_epoch(

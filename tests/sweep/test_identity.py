@@ -130,8 +130,8 @@ def test_what_changes_no_number_changes_no_key(change: dict[str, Any]) -> None:
 
 
 def test_the_order_of_options_does_not_matter() -> None:
-    one, other = {"a": 1, "b": [2]}, {"b": (2,), "a": 1}
-    assert key(model=Named(name="m", options=one)) == key(model=Named(name="m", options=other))
+    one, other = {"a": 1, "hidden": [2]}, {"hidden": (2,), "a": 1}
+    assert key(model=Named(name="mlp", options=one)) == key(model=Named(name="mlp", options=other))
 
 
 @pytest.mark.parametrize("spelling", [4.5, 4.5 + 1e-9, 4.5 - 4e-7, 9 / 2])

@@ -161,7 +161,7 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nosuch\.yaml: no such file"):
         load_sweep(tmp_path / "nosuch.yaml")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is a folder"):
         load_sweep(tmp_path)
 
 
