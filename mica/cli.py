@@ -96,7 +96,7 @@ def run(sweep: Path, storage: str | None, address: str | None, retry_failed: boo
     results = open_results(sweep, storage)
     write_report(results, out)
     if left := total - len(results.stored):
-        err.print(f"interrupted: {left} trials are missing; type the same line again to go on", style="yellow")
+        err.print(f"interrupted: {left} trials are missing; the same line again goes on", style="yellow")
         sys.exit(EXIT_INTERRUPTED)
     if failed := len(status_of(results)["failures"]):  # those of earlier runs too
         out.print(f"{failed} trials failed; `mica-sweep status {sweep}` says why", style="red")

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from mica.data.location import shown
 from mica.report.figures import draw
 from mica.report.summary import as_latex, as_markdown, rich_table, summary
 from mica.sweep.layout import FIGURES, TABLES
@@ -34,7 +35,7 @@ def write_report(results: Results, console: Console, *, published: str | None = 
         ),
     ]
     if results.mlflow_uri:
-        lines.append(("MLflow", f"{results.mlflow_uri}: mica-sweep ui SWEEP"))
+        lines.append(("MLflow", f"{shown(results.mlflow_uri)}: mica-sweep ui {results.place}"))
     for name, text in lines:
         console.print(f"{name:8} {text}", highlight=False, soft_wrap=True)
 

@@ -114,6 +114,13 @@ def test_a_grid_inherits_what_it_does_not_say(tmp_path: Path) -> None:
         assert trial.protocol.lr == (0.5 if trial.seed == 5 else 0.1)
 
 
+def test_a_grid_may_name_only_the_distribution_of_the_sweep_s_pruners(tmp_path: Path) -> None:
+    text = SWEEP.replace("methods: [rpi-erk, mica-erk]", "pruners: [random, mica]")
+    grids = "[{distributions: erk}, {distributions: [igq, snip], pruners: mica}, {methods: dense}]"
+    found = trials(tmp_path, text, grids=grids, seeds="0", ratios="4")
+    assert {trial.method for trial in found} == {"rpi-erk", "mica-erk", "mica-igq", "mica-snip", "dense"}
+
+
 def test_the_union_of_grids_holds_each_trial_once(tmp_path: Path) -> None:
     grids = "[{}, {seeds: [1, 2]}, {methods: [mica-erk, mica-erk], ratios: [4, 10^0.60206]}]"
     found = grid(tmp_path, grids=grids).trials

@@ -173,5 +173,7 @@ def test_a_new_protocol_version_makes_new_keys(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_spelling_a_default_out_gives_the_same_key() -> None:
+    mlp, spelled = Named(name="mlp"), Named(name="mlp", options={"hidden": [300, 100]})
+    assert key(model=mlp) == key(model=spelled) != key(model=Named(name="mlp", options={"hidden": [300]}))
     assert key(protocol={"epochs": 160, "lr": 1e-1, "weight_decay": 0.0001}) == key()
     assert key(budget="nominal", rounding="floor") == key()

@@ -150,6 +150,20 @@ def test_of_drivers_that_start_at_the_same_moment_one_works(
     assert sorted(took) == [False, False, False, True]
 
 
+def test_a_driver_learns_that_it_lost_its_lease(
+    folder: Folder, other_process: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "_RENEW_SECONDS", 0.02)
+    with Lease(folder) as lease:
+        assert lease.held
+        hold(folder, pid=other_process)
+        deadline = time.monotonic() + 10
+        while lease.held and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not lease.held
+    assert json.loads(folder.read(LEASE) or b"{}")["pid"] == other_process
+
+
 def test_a_driver_that_lost_its_lease_leaves_the_new_one_alone(folder: Folder, other_process: int) -> None:
     with Lease(folder):
         hold(folder, pid=other_process)

@@ -73,10 +73,10 @@ def kill_in_the_middle(path: Path, results: Path) -> None:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """Two seeds × two methods at ratios of which one collapses; the trained trials take a second each."""
+    """Two seeds × two methods at ratios of which one collapses; training takes most of a second."""
     folder = tmp_path_factory.mktemp("finished")
     results = folder / "results"
-    path = write(folder, storage=str(results), protocol="{epochs: 150, batch_size: 8}")
+    path = write(folder, storage=str(results), protocol="{epochs: 100, batch_size: 8}")
     kill_in_the_middle(path, results)
     survived, lease_was_left = records(results), (results / "driver.lease").exists()
     second = sweep("run", path, "--address", ray_cluster.address())
