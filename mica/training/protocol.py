@@ -15,8 +15,12 @@ class Protocol(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    epochs: int = Field(160, ge=0, description="Passes over the training images; 0 makes masks only.")
-    batch_size: int = Field(128, ge=1, description="Images a step; a smaller last batch is kept.")
+    epochs: int = Field(
+        160, ge=0, strict=True, description="Passes over the training images; 0 makes masks only."
+    )
+    batch_size: int = Field(
+        128, ge=1, strict=True, description="Images a step; a smaller last batch is kept."
+    )
     lr: float = Field(0.1, gt=0, description="Learning rate at the start.")
     lr_drops: tuple[float, ...] = Field(
         (0.375, 0.75),
@@ -30,9 +34,13 @@ class Protocol(BaseModel):
         "crop-flip", description="Random crop (padding 4) and horizontal flip of training images, or none."
     )
     precision: Precision = Field("fp32", description="Arithmetic of convolutions and linear layers.")
-    train_size: int | None = Field(None, ge=1, description="Training images; all but the validation's.")
-    val_size: int | None = Field(None, ge=1, description="Validation images; a fifth of the training file.")
-    test_size: int | None = Field(None, ge=1, description="Test images; all.")
+    train_size: int | None = Field(
+        None, ge=1, strict=True, description="Training images; all but the validation's."
+    )
+    val_size: int | None = Field(
+        None, ge=1, strict=True, description="Validation images; a fifth of the training file."
+    )
+    test_size: int | None = Field(None, ge=1, strict=True, description="Test images; all.")
     scoring_batch_norm: BatchNormMode = Field(
         "eval", description="Mode of batch norm while SNIP and GraSP score images."
     )
