@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mica.distributions import target_edges
-from mica.errors import NumericError
+from mica.errors import NumericError, UserError
 from mica.masks import Masks
 from mica.pruners.network import Network
 from mica.pruners.registry import RankingPruner
@@ -54,6 +54,11 @@ def _prune(
     }
     for counts in schedule:
         scores = pruner.score(network, {name: weight * masks[name] for name, weight in initial.items()})
+        found = {name: tuple(score.shape) for name, score in scores.items()}
+        if found != network.graph.shapes:
+            raise UserError(
+                f"the pruner's scores must have the weights' shapes: {found} for {network.graph.shapes}"
+            )
         for pool, names in pools.items():
             values = torch.cat([scores[name].flatten() for name in names])[alive[pool]]
             alive[pool] = alive[pool][_highest(values, counts[pool])]
@@ -68,7 +73,9 @@ def _highest(values: Tensor, count: int) -> Tensor:
         NumericError: a value is NaN or infinite.
     """
     if not torch.isfinite(values).all():
-        raise NumericError("scores overflowed: the network's weights or its depth are out of float range")
+        raise NumericError(
+            "the pruner's scores are not all finite: an error in it, or weights or a depth out of float range"
+        )
     if count == 0:
         return torch.empty(0, dtype=torch.int64, device=values.device)
     # A threshold and a sweep over the ties: exact and repeatable, where topk may break ties either way.

@@ -129,7 +129,7 @@ def _terminal(grid: Grid, width: int) -> Iterator[RenderableType]:
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.add_column("method", no_wrap=True)
         for ratio in ratios:
-            table.add_column(f"10^{ratio:g}", justify="right", no_wrap=True)
+            table.add_column(f"10^{round(ratio, 2):g}", justify="right", no_wrap=True)
         for series, entries in grid.rows:
             table.add_row(series.name, *(_styled(entries.get(ratio, Entry())) for ratio in ratios))
         yield table
@@ -142,7 +142,7 @@ def _blocks(grid: Grid, room: int) -> list[list[float]]:
     left = 0
     for ratio in grid.ratios:
         texts = [_stacked(entries.get(ratio, Entry())) for _, entries in grid.rows]
-        lines = [line for text in [f"10^{ratio:g}", *texts] for line in text.splitlines()]
+        lines = [line for text in [f"10^{round(ratio, 2):g}", *texts] for line in text.splitlines()]
         wide = max(map(len, lines)) + _PADDING
         if not blocks or wide > left:
             blocks.append([])
@@ -163,7 +163,7 @@ def _styled(entry: Entry) -> Text:
 
 
 def _markdown(grid: Grid) -> str:
-    head = ["method", *(f"10^{ratio:g}" for ratio in grid.ratios)]
+    head = ["method", *(f"10^{round(ratio, 2):g}" for ratio in grid.ratios)]
     lines = [head, ["---", *("---:" for _ in grid.ratios)]]
     for series, entries in grid.rows:
         chosen = [entries.get(ratio, Entry()) for ratio in grid.ratios]
@@ -174,7 +174,7 @@ def _markdown(grid: Grid) -> str:
 
 
 def _latex(grid: Grid) -> str:
-    head = ["Method", *(f"$10^{{{ratio:g}}}$" for ratio in grid.ratios)]
+    head = ["Method", *(f"$10^{{{round(ratio, 2):g}}}$" for ratio in grid.ratios)]
     lines = [
         f"% {_escaped(grid.title)}. {_escaped(grid.caption)}",
         rf"\begin{{tabular}}{{l{'r' * len(grid.ratios)}}}",

@@ -36,7 +36,7 @@ def expand(sweep: SweepSpec) -> Grid:
     faults = [fault for index, axes in enumerate(grids) for fault in _faults(axes, index, sweep)]
     faults += _clashes(grids)
     if faults:
-        raise UserError("\n".join(faults))
+        raise UserError("\n".join(dict.fromkeys(faults)))
     data = {item.label: item for axes in grids for item in axes.data or ()}
     sources = {label: open_data(item) for label, item in data.items()}
     trials: dict[str, TrialSpec] = {}

@@ -51,7 +51,7 @@ class SweepProgress:
 
 def describe(spec: TrialSpec) -> str:
     """A trial in a few words: `digits vgg16 mica-igq 10^4.5 seed 0`."""
-    ratio = f" 10^{spec.log10_ratio:g}" if spec.method != "dense" else ""
+    ratio = f" 10^{round(spec.log10_ratio, 2):g}" if spec.method != "dense" else ""
     corrected = " corrected" if spec.budget == "corrected" else ""
     return f"{spec.data.label} {spec.model.label} {spec.method}{corrected}{ratio} seed {spec.seed}"
 

@@ -26,6 +26,13 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
+def _seed_list(value: Any) -> Any:
+    """`seeds: 3` may mean three seeds to one reader and seed 3 to another."""
+    if not isinstance(value, list):
+        raise ValueError(f"found {value!r}; allowed is a list of whole numbers such as [0, 1, 2]")
+    return value
+
+
 def _named(value: Any) -> Any:
     """`vgg16`, or `{name: mlp, hidden: [64, 64]}` whose other keys are options."""
     if isinstance(value, str):
@@ -59,6 +66,9 @@ def _known_method(name: str) -> str:
 DataName = Annotated[Named, BeforeValidator(_named), AfterValidator(_known_data)]
 ModelName = Annotated[Named, BeforeValidator(_named), AfterValidator(_known_model)]
 MethodName = Annotated[str, AfterValidator(_known_method)]
+Seeds = Annotated[
+    tuple[Annotated[StrictInt, Field(ge=0)], ...], BeforeValidator(_seed_list), Field(min_length=1)
+]
 Many = Annotated[tuple[T, ...], BeforeValidator(_listed), Field(min_length=1)]
 
 
@@ -75,7 +85,7 @@ class Axes(BaseModel):
     ratios: Annotated[tuple[float, ...], BeforeValidator(log10_ratios), Field(min_length=1)] | None = Field(
         None, description="Compression ratios: numbers, 10^x, or {log10: {from, to, step}}."
     )
-    seeds: Many[Annotated[StrictInt, Field(ge=0)]] | None = Field(None, description="Whole numbers from 0.")
+    seeds: Seeds | None = Field(None, description="A list of whole numbers from 0.")
     budget: Many[BudgetKind] | None = Field(None, description="nominal (default) or corrected.")
     rounding: Many[Rounding] | None = Field(None, description="floor (default) or exact.")
     node_counts: Many[NodeCounts] | None = Field(None, description="MiCA's: random (default), max or min.")

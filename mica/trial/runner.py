@@ -55,7 +55,7 @@ def run(
         UserError: what the spec names is unknown, missing or impossible.
     """
     clock = _Clock()
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = _checked_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.startswith("cuda"):
         # Without these, cuDNN may choose another algorithm, and other rounding, from run to run.
         torch.backends.cudnn.benchmark = False
@@ -90,6 +90,18 @@ def run(
         epochs=tuple(_epoch_row(epoch) for epoch in epochs),
         provenance=provenance(device, clock.started, seconds_data, seconds_mask, clock.lap()),
     )
+
+
+def _checked_device(name: str) -> str:
+    """Raises `UserError` unless torch can compute on a device of this name."""
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"device {name!r} cannot be used; such as cpu, cuda or cuda:1 can ({reason})"
+        ) from error
+    return name
 
 
 def open_data(data: Named) -> Source:

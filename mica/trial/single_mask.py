@@ -75,6 +75,6 @@ _SHARED = ("method", "log10_ratio", "seed", "budget", "rounding", "node_counts")
 
 def _parse_shape(text: str) -> tuple[int, ...]:
     parts = text.split("x")
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
+    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
         raise UserError(f"--input-shape is channels, height and width such as 3x32x32, found {text!r}")
     return tuple(int(part) for part in parts)

@@ -27,6 +27,8 @@ class Named(BaseModel):
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, str):
+        return value.rpartition("/")[2]  # of a path its last part
     return "x".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 

@@ -98,7 +98,7 @@ grids:
     protocol: {lr: 0.5}
   - pruners: mica
     distributions: [igq, snip]
-    seeds: 1
+    seeds: [1]
     ratios: 10
 """
 
@@ -117,7 +117,7 @@ def test_a_grid_inherits_what_it_does_not_say(tmp_path: Path) -> None:
 def test_a_grid_may_name_only_the_distribution_of_the_sweep_s_pruners(tmp_path: Path) -> None:
     text = SWEEP.replace("methods: [rpi-erk, mica-erk]", "pruners: [random, mica]")
     grids = "[{distributions: erk}, {distributions: [igq, snip], pruners: mica}, {methods: dense}]"
-    found = trials(tmp_path, text, grids=grids, seeds="0", ratios="4")
+    found = trials(tmp_path, text, grids=grids, seeds="[0]", ratios="4")
     assert {trial.method for trial in found} == {"rpi-erk", "mica-erk", "mica-igq", "mica-snip", "dense"}
 
 
@@ -130,12 +130,12 @@ def test_the_union_of_grids_holds_each_trial_once(tmp_path: Path) -> None:
 
 def test_budget_rounding_and_node_counts_are_axes_too(tmp_path: Path) -> None:
     axes = {"budget": "[nominal, corrected]", "rounding": "[floor, exact]", "node_counts": "[random, max]"}
-    found = trials(tmp_path, methods="mica-erk", seeds="0", ratios="4", **axes)
+    found = trials(tmp_path, methods="mica-erk", seeds="[0]", ratios="4", **axes)
     assert len({(t.budget, t.rounding, t.node_counts) for t in found}) == len(found) == 8
 
 
 def test_node_counts_cross_mica_only(tmp_path: Path) -> None:
-    found = trials(tmp_path, seeds="0", ratios="4", node_counts="[random, max, min]")
+    found = trials(tmp_path, seeds="[0]", ratios="4", node_counts="[random, max, min]")
     counts = {(trial.method, trial.node_counts) for trial in found}
     assert counts == {("rpi-erk", "random"), *(("mica-erk", kind) for kind in ("random", "max", "min"))}
     assert len(found) == 4

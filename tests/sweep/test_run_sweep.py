@@ -166,7 +166,7 @@ def test_a_bug_in_every_trial_stops_the_sweep_early(own_models: Path, ray_addres
 ONE_BAD = """\
 grids:
   - {models: {name: mlp, hidden: [8]}, seeds: [0, 1]}
-  - {models: ["models_of_mine:failing", "models_of_mine:dying"], seeds: 0}
+  - {models: ["models_of_mine:failing", "models_of_mine:dying"], seeds: [0]}
   - {models: {name: mlp, hidden: [8]}, seeds: [2, 3]}
 """
 

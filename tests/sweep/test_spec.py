@@ -51,7 +51,7 @@ def test_ratios_that_are_none(text: str, message: str) -> None:
 
 
 def test_a_sweep_file_means_what_it_says(tmp_path: Path) -> None:
-    sweep = load_sweep(write(tmp_path, seeds="3", keep="masks"))
+    sweep = load_sweep(write(tmp_path, seeds="[3]", keep="masks"))
     assert (sweep.name, sweep.seeds, sweep.methods) == ("tiny", (3,), ("rpi-erk", "mica-erk"))
     assert sweep.data and sweep.data[0].options["size"] == 8
     assert sweep.models and sweep.models[0].options == {"hidden": [16, 16]}
@@ -63,7 +63,7 @@ def test_a_sweep_file_means_what_it_says(tmp_path: Path) -> None:
 
 def test_one_value_may_stand_for_a_list_of_one(tmp_path: Path) -> None:
     listed = load_sweep(write(tmp_path, seeds="[3]", methods="[dense]", data="[digits]", models="[mlp]"))
-    single = load_sweep(write(tmp_path, seeds="3", methods="dense", data="digits", models="mlp"))
+    single = load_sweep(write(tmp_path, seeds="[3]", methods="dense", data="digits", models="mlp"))
     assert listed == single
 
 
@@ -126,7 +126,7 @@ def test_an_unknown_key_lists_the_allowed_ones(tmp_path: Path) -> None:
     assert "did you mean 'seeds'?" in message
 
 
-@pytest.mark.parametrize("seeds", ["1.0", "'1'", "true", "[0, null]", "{a: 1}", "1.5", "one", "[]"])
+@pytest.mark.parametrize("seeds", ["3", "1.0", "'1'", "true", "[0, null]", "{a: 1}", "1.5", "one", "[]"])
 def test_seeds_are_whole_numbers(tmp_path: Path, seeds: str) -> None:
     assert f"{tmp_path}/sweep.yaml:8: seeds" in fault(tmp_path, seeds=seeds)
 
