@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mica.compaction import Compact, compact
     from mica.errors import DataError, NumericError, TraceError, UnknownName, UserError
+    from mica.exporting import export, load_exported
     from mica.graph import Layer, LayerGraph
     from mica.masks import Masks, apply
     from mica.pruning import sparsify
@@ -25,12 +26,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Compact", "DataError", "Layer", "LayerGraph", "Masks", "NumericError", "TraceError", "UnknownName",
-    "UserError", "apply", "compact", "functional", "functional_node_share", "sparsify", "trace",
+    "UserError", "apply", "compact", "export", "functional", "functional_node_share", "load_exported",
+    "sparsify", "trace",
 ]  # fmt: skip
 
 _HOMES = {
     "mica.compaction": ("Compact", "compact"),
     "mica.errors": ("DataError", "NumericError", "TraceError", "UnknownName", "UserError"),
+    "mica.exporting": ("export", "load_exported"),
     "mica.graph": ("Layer", "LayerGraph"),
     "mica.masks": ("Masks", "apply"),
     "mica.reachability": ("functional", "functional_node_share"),

@@ -111,7 +111,7 @@ def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         assert isinstance(weight, Tensor)
         if weight.shape != mask.shape:
             raise ValueError(f"layer {name!r}: mask {tuple(mask.shape)}, weight {tuple(weight.shape)}")
-        factor = mask.to(device=weight.device, dtype=weight.dtype)
+        factor = torch.empty_like(weight.detach()).copy_(mask)  # laid out as the gradient will be
         with torch.no_grad():
             # Not a multiplication: an infinite or NaN weight under the mask must go too.
             weight.masked_fill_(~mask.to(weight.device), 0)

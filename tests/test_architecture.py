@@ -16,8 +16,8 @@ FLOORS = {
     0: ["__init__", "errors", "registry", "rng", "words", "graph", "masks", "apportionment",
         "torchvision_import"],
     1: ["tracing", "reachability", "distributions", "channels", "pruners", "models", "data"],
-    2: ["methods", "pruning", "training", "compaction"],
-    3: ["trial"],
+    2: ["methods", "pruning", "training", "compaction", "edgewise"],
+    3: ["trial", "exporting"],
     4: ["sweep"],
     5: ["report"],
     6: ["cli"],
@@ -27,7 +27,7 @@ CORE = 3
 """The highest floor that runs a trial in one process, with no Ray, MLflow, YAML or terminal."""
 
 ONLY_HERE = {
-    "ray": {"mica.sweep.ray_driver"},
+    "ray": {"mica.sweep.ray_cluster", "mica.sweep.ray_driver"},
     "mlflow": {"mica.sweep.tracking", "mica.sweep.mlflow_runs"},
     "yaml": {"mica.sweep.yaml_file"},
     "click": {"mica.cli", "mica.report.report"},

@@ -53,6 +53,7 @@ def train(model: nn.Module, parts: Parts, protocol: Protocol, seed: int) -> Iter
         momentum=protocol.momentum,
         nesterov=protocol.nesterov and protocol.momentum > 0,
         weight_decay=protocol.weight_decay,
+        fused=True,  # one pass over all parameters
     )
     bf16 = protocol.precision == "bf16"
     for index in range(protocol.epochs):

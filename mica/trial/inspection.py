@@ -1,15 +1,16 @@
 """A mask layer by layer and in all."""
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from mica.compaction.flops import compact_flops
 from mica.graph import Layer, LayerGraph
 from mica.masks import Masks
 from mica.reachability import functional, node_share
 from mica.trial.record import LayerRow, MaskSummary
 
 
-def inspect(graph: LayerGraph, masks: Masks) -> tuple[MaskSummary, tuple[LayerRow, ...]]:
-    """What there is to say about masks without training them."""
+def inspect(graph: LayerGraph, model: nn.Module, masks: Masks) -> tuple[MaskSummary, tuple[LayerRow, ...]]:
+    """What there is to say about masks of a network without training it."""
     paths = functional(graph, masks)
     layers = tuple(_layer_row(layer, masks[name], paths[name]) for name, layer in graph.layers.items())
     placed, with_path = masks.kept, paths.kept
@@ -22,6 +23,7 @@ def inspect(graph: LayerGraph, masks: Masks) -> tuple[MaskSummary, tuple[LayerRo
         functional_node_share=node_share(graph, paths),
         flops_dense=graph.flops(),
         flops_masked=graph.flops(masks.counts()),
+        flops_compact=compact_flops(graph, model, masks),
         digest=masks.digest(),
     )
     return summary, layers

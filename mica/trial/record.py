@@ -5,8 +5,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from mica.trial.spec import TrialSpec
 from mica.words import Outcome
 
-RECORD_VERSION = 1
-"""Raised when a field changes its meaning; readers refuse versions that they do not know."""
+RECORD_VERSION = 2
+"""Raised when a field is added or changes its meaning; readers refuse versions that they do not know.
+
+Version 1 has no `flops_compact`.
+"""
 
 
 class _Part(BaseModel):
@@ -55,6 +58,9 @@ class MaskSummary(_Part):
     )
     flops_dense: int = Field(description="Of one image's forward pass, convolutions and linear layers.")
     flops_masked: int = Field(description="Likewise, kept edges only.")
+    flops_compact: int | None = Field(
+        None, description="Likewise, of the small dense network that compaction gives; null: it gives none."
+    )
     digest: str = Field(description="SHA-256 of the mask's bits.")
 
 

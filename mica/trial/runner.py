@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import mica
-from mica.compaction import Compact, compact
 from mica.data import Dataset, Source, Split, datasets, scoring_images, split
-from mica.errors import TraceError, UserError
+from mica.errors import UserError
 from mica.graph import LayerGraph
 from mica.masks import Masks, apply
 from mica.methods import parse_method
@@ -25,8 +24,10 @@ from mica.registry import check_options
 from mica.tracing import trace
 from mica.training.engine import Epoch, Parts, train
 from mica.training.images import ImageSet, image_set
+from mica.trial.form import training_form
 from mica.trial.inspection import collapsed, inspect
 from mica.trial.record import EpochRow, Provenance, Record, Results
+from mica.trial.score_cache import score_cache
 from mica.trial.spec import Named, TrialSpec
 from mica.words import Outcome
 
@@ -66,7 +67,7 @@ def run(
     seconds_data = clock.lap()
 
     trial = prepare(spec, dataset, device)
-    summary, layers = inspect(trial.graph, trial.masks)
+    summary, layers = inspect(trial.graph, trial.model, trial.masks)
     seconds_mask = clock.lap()
 
     outcome: Outcome = "completed"
@@ -158,6 +159,7 @@ def prepare(spec: TrialSpec, dataset: Dataset, device: str) -> PreparedTrial:
         rounding=spec.rounding,
         node_counts=spec.node_counts,
         batch_norm=spec.protocol.scoring_batch_norm,
+        cache=score_cache(),
     )
     return PreparedTrial(spec, dataset, device, model, graph, masks)
 
@@ -219,28 +221,12 @@ def _keep(spec: TrialSpec, trial: PreparedTrial, folder: Path) -> None:
 
 
 def _train(trial: PreparedTrial) -> Iterator[Epoch]:
-    """Train in place, by way of the small network where it is smaller."""
-    small = _small(trial) if trial.spec.compact else None
-    network, masks = (small.model.to(trial.device), small.masks) if small else (trial.model, trial.masks)
-    apply(trial.model, trial.masks)
-    if small:
-        apply(network, masks)
-    yield from train(network, trial.parts(), trial.spec.protocol, trial.spec.seed)
-    if small:
-        small.scatter(network.state_dict(), trial.model.state_dict())
-
-
-def _small(trial: PreparedTrial) -> Compact | None:
-    """The compact network, unless it is nearly as large as the full one or cannot be made."""
-    try:
-        small = compact(trial.model, trial.masks, trial.graph.input_shape)
-    except TraceError:
-        return None
-    return small if small.masks.total <= _NEARLY_DENSE * trial.masks.total else None
-
-
-_NEARLY_DENSE = 0.9
-"""From this share of the edges on, compaction is not worth its scattering back."""
+    """Train in place, by way of a smaller network where there is one."""
+    form = training_form(
+        trial.model, trial.masks, trial.graph.input_shape, trial.device, smaller=trial.spec.compact
+    )
+    yield from train(form.network, trial.parts(), trial.spec.protocol, trial.spec.seed)
+    form.write_back()
 
 
 def _results(epochs: list[Epoch]) -> Results:

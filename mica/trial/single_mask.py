@@ -50,7 +50,7 @@ def make_mask(request: MaskRequest) -> tuple[Masks, MaskSummary, tuple[LayerRow,
             **{name: getattr(request, name) for name in _SHARED},
         )
         trial = prepare(spec, open_data(data).load(), "cpu")
-        masks, graph = trial.masks, trial.graph
+        model, graph, masks = trial.model, trial.graph, trial.masks
     elif method.needs_images:
         raise UserError(f"method {request.method!r} scores training images: name a data set with --data")
     else:
@@ -67,7 +67,7 @@ def make_mask(request: MaskRequest) -> tuple[Masks, MaskSummary, tuple[LayerRow,
             rounding=request.rounding,
             node_counts=request.node_counts,
         )
-    return (masks, *inspect(graph, masks))
+    return (masks, *inspect(graph, model, masks))
 
 
 _SHARED = ("method", "log10_ratio", "seed", "budget", "rounding", "node_counts")

@@ -21,7 +21,7 @@ COLUMNS = {
     "edges_placed": "int64", "edges_functional": "int64", "corrected_ratio": "double",
     "functional_node_share": "double", "test_top1": "double", "test_top1_at_best_val": "double",
     "test_top1_max": "double", "val_top1": "double", "epochs": "int64", "flops_dense": "int64",
-    "flops_masked": "int64", "seconds_mask": "double", "seconds_train": "double",
+    "flops_masked": "int64", "flops_compact": "int64", "seconds_mask": "double", "seconds_train": "double",
     "rounding": "string", "node_counts": "string", "test_top5": "double", "seconds_data": "double",
     "host": "string", "device": "string", "versions": "string", "error": "string", "protocol_lr": "double",
     "protocol_epochs": "int64", "protocol_nesterov": "bool", "protocol_train_size": "int64",

@@ -44,6 +44,13 @@ def test_a_record_survives_json(record: Record) -> None:
     assert Record.model_validate_json(record.model_dump_json()) == record
 
 
+def test_a_record_of_version_1_is_still_read(record: Record) -> None:
+    old = record.model_dump(mode="json") | {"version": 1}
+    del old["mask"]["flops_compact"]
+    read = Record.model_validate(old)
+    assert read.mask and read.mask.flops_compact is None and read.version == 1
+
+
 def test_every_epoch_leaves_a_row(record: Record) -> None:
     assert [row.epoch for row in record.epochs] == [1, 2, 3]
     assert [row.lr for row in record.epochs] == pytest.approx([0.05, 0.005, 0.0005])
@@ -95,6 +102,7 @@ def test_counts_of_the_mask(record: Record) -> None:
     assert mask.functional_node_share == 1.0  # MiCA wastes none
     assert mask.flops_dense == 2 * EDGES
     assert mask.flops_masked == 2 * mask.edges_placed
+    assert mask.flops_compact == 2 * EDGES  # at this ratio every unit has an edge
     for layer in layers:
         assert 0 < layer.nodes_out <= layer.shape[0] and 0 < layer.nodes_in <= layer.shape[1]
 
@@ -148,7 +156,8 @@ def test_the_dense_network_keeps_every_edge() -> None:
     mask = run(tiny(method="dense", log10_ratio=0.0, protocol={"epochs": 0})).mask
     assert mask is not None
     assert mask.edges_placed == mask.edges_functional == EDGES
-    assert (mask.corrected_ratio, mask.flops_masked) == (1.0, mask.flops_dense)
+    assert mask.corrected_ratio == 1.0
+    assert mask.flops_masked == mask.flops_compact == mask.flops_dense
 
 
 def test_a_corrected_budget_is_the_functional_count_of_the_random_mask() -> None:

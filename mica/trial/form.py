@@ -1,0 +1,65 @@
+"""The form in which a masked network is trained: the smallest and fastest that computes the same."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mica.compaction import compact
+from mica.edgewise import edgewise
+from mica.errors import TraceError
+from mica.masks import Masks, apply
+
+_NEARLY_DENSE = 0.9
+"""From this share of the edges on, a compact network is not worth its scattering back."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """A network to train in another's place."""
+
+    network: nn.Module
+    write_back: Callable[[], None]
+    """Writes what was trained into the network that it stands for."""
+
+
+def training_form(
+    model: nn.Module, masks: Masks, input_shape: tuple[int, ...], device: str, *, smaller: bool = True
+) -> Form:
+    """Mask a network, in place, and find what to train for it on a device.
+
+    With `smaller` that is its compact network, on a CPU with the sparse convolutions edge by edge; the
+    network itself where it cannot be compacted, or hardly, or is to stay as it is.
+    """
+    found = _smaller(model, masks, input_shape, device) if smaller else None
+    if found is None:
+        _lay_out(model, device)
+    apply(model, masks)
+    return found or Form(model, lambda: None)
+
+
+def _smaller(model: nn.Module, masks: Masks, input_shape: tuple[int, ...], device: str) -> Form | None:
+    try:
+        small = compact(model, masks, input_shape)
+    except TraceError:
+        return None
+    sparse = edgewise(small) if device == "cpu" else None
+    if sparse is None and small.masks.total > _NEARLY_DENSE * masks.total:
+        return None
+    network = sparse.model if sparse else small.model.to(device)
+    _lay_out(network, device)
+    apply(network, sparse.masks if sparse else small.masks)
+
+    def write_back() -> None:
+        if sparse:
+            sparse.write_back()
+        small.scatter(small.model.state_dict(), model.state_dict())
+
+    return Form(network, write_back)
+
+
+def _lay_out(network: nn.Module, device: str) -> None:
+    """On a CPU, dense convolutions and their batch norm run faster with the channels innermost."""
+    if device == "cpu":
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,0 +1,137 @@
+"""Masked, compact and edge-wise training agree in float64: step by step from a common state, and in a row."""
+
+import copy
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import mica
+from mica import models
+from mica.edgewise import Edgewise, edgewise, network
+from tests.compaction.test_compact import draws_dropout_by_function
+from tests.oracle.networks import random_masks, random_network
+
+STEPS = 20
+
+
+@pytest.fixture(autouse=True)
+def every_convolution_edge_by_edge(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(network, "_DENSE_SPEED", 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Side:
+    """One form of the network in training; its state is read and written in the compact one's shapes."""
+
+    def __init__(self, small: mica.Compact, sparse: Edgewise | None, lr: float) -> None:
+        self.small, self.sparse = small, sparse
+        self.network = sparse.model if sparse else small.model
+        mica.apply(self.network, sparse.masks if sparse else small.masks)
+        self.sgd = torch.optim.SGD(
+            self.network.parameters(), lr, momentum=0.9, nesterov=True, weight_decay=1e-3
+        )
+        self.network.train()
+
+    def parameters(self) -> dict[str, tuple[nn.Parameter, Callable[[Tensor], Tensor]]]:
+        """Compact name → the parameter, and what of a tensor of the compact shape is the parameter's."""
+        blocks = self.sparse.blocks if self.sparse else {}
+        found: dict[str, tuple[nn.Parameter, Callable[[Tensor], Tensor]]] = {}
+        for name, parameter in self.small.model.named_parameters():
+            layer = name.removesuffix(".weight")
+            if layer in blocks:
+                mask = self.small.masks[layer]
+                found[name] = (blocks[layer].values, lambda full, mask=mask: full[mask])
+            else:
+                found[name] = (parameter, lambda full: full)
+        return found
+
+    def start_from(self, state: dict[str, Tensor], momentum: dict[str, Tensor]) -> None:
+        self.small.model.load_state_dict(state)
+        for name, (parameter, part) in self.parameters().items():
+            parameter.data.copy_(part(state[name]))
+            self.sgd.state[parameter]["momentum_buffer"] = part(momentum[name]).clone()
+
+    def step(self, number: int, images: Tensor, labels: Tensor) -> Tensor:
+        torch.manual_seed(number)  # dropout draws the same for all
+        loss = F.cross_entropy(self.network(images), labels)
+        self.sgd.zero_grad()
+        loss.backward()
+        self.sgd.step()
+        return loss.detach()
+
+    def compare(self, state: dict[str, Tensor], momentum: dict[str, Tensor], close: float) -> None:
+        if self.sparse:
+            self.sparse.write_back()
+        for name, value in self.small.model.state_dict().items():
+            assert_close(value, state[name], close, name)
+        for name, (parameter, part) in self.parameters().items():
+            if parameter.numel():
+                assert_close(self.sgd.state[parameter]["momentum_buffer"], part(momentum[name]), close, name)
+
+
+def assert_close(found: Tensor, wanted: Tensor, close: float, name: str) -> None:
+    """Relative to the tensor's largest entry."""
+    size = float(wanted.abs().max()) if wanted.numel() else 0.0
+    torch.testing.assert_close(found, wanted, rtol=0, atol=close * size + 1e-13, msg=lambda m: f"{name}: {m}")
+
+
+def check(model: nn.Module, masks: mica.Masks, shape: tuple[int, ...], batch: int, lr: float) -> int:
+    """Train the masked network, and the others from its state; returns how many layers are edge-wise."""
+    images = torch.randn(3, batch, *shape, dtype=torch.float64)
+    full, smalls = copy.deepcopy(model), [mica.compact(model, masks, shape) for _ in range(2)]
+    labels = torch.randint(full.eval()(images[0]).shape[1], (3, batch))
+    mica.apply(full, masks)
+    full.train()
+    sgd = torch.optim.SGD(full.parameters(), lr, momentum=0.9, nesterov=True, weight_decay=1e-3)
+    sparse = edgewise(smalls[1])
+    sides = [Side(smalls[0], None, lr), *([Side(smalls[1], sparse, lr)] if sparse else [])]
+    gather = smalls[0].gather
+
+    def momentum() -> dict[str, Tensor]:
+        named = full.named_parameters()
+        return {n: sgd.state[p].get("momentum_buffer", torch.zeros_like(p)) for n, p in named}
+
+    for number in range(STEPS):
+        for side in sides:
+            side.start_from(gather(full.state_dict()), gather(momentum()))
+        at = (images[number % 3], labels[number % 3])
+        torch.manual_seed(number)
+        loss = F.cross_entropy(full(at[0]), at[1])
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+        for side in sides:
+            torch.testing.assert_close(side.step(number, *at), loss.detach(), rtol=1e-9, atol=0)
+            side.compare(gather(full.state_dict()), gather(momentum()), close=1e-9)
+    return len(sparse.blocks) if sparse else 0
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_step_of_a_random_network_from_a_common_state(seed: int) -> None:
+    torch.manual_seed(seed)
+    net = random_network(seed).double()
+    if draws_dropout_by_function(net):
+        pytest.skip("cannot be compacted, which tests/compaction holds")
+    for module in net.modules():
+        # A dead channel's bias is a constant, which batch norm turns into its shift, but for rounding: with a
+        # shift of 0, ReLU's gradient there would be a matter of luck.
+        if seed % 2 and isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.bias)
+        elif seed % 2 == 0 and isinstance(module, nn.Conv2d) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+    check(net, mica.Masks(random_masks(net, seed)), net.input_shape, batch=5, lr=0.05)
+
+
+@pytest.mark.parametrize("method", ["mica-igq", "rpi-erk", "rbpi-magnitude"])
+@pytest.mark.parametrize("name", ["vgg11", "resnet20"])
+def test_every_step_of_the_papers_networks_from_a_common_state(name: str, method: str) -> None:
+    shape = (3, 16, 16)
+    model = models.build(name, input_shape=shape, classes=10, seed=0).double()
+    masks = mica.sparsify(model, method, 10**2.5, 0, input_shape=shape)
+    assert check(model, masks, shape, batch=16, lr=0.05) == sum(len(m.shape) == 4 for m in masks.values())
