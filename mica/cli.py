@@ -224,6 +224,37 @@ def trial(key: str, place: Path, storage: str | None, device: str | None, keep: 
 
 
 @main.command()
+@click.option("--model", "models", multiple=True, help="Networks to time.  [default: vgg16, resnet20]")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="How many seeds.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Timed rounds a seed.")
+@click.option("--steps/--no-steps", default=True, help="Time training steps.")
+@click.option("--masks/--no-masks", default=True, help="Time masks.")
+@click.option("--trials", default=200, show_default=True, type=click.IntRange(0), help="No-op trials to run.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: one a core]")
+@click.option("--device", help="cpu, cuda, …; a GPU where there is one by default.")
+@JSON
+def bench(as_json: bool, **options: Any) -> None:
+    """Measure what a training step, a mask and a trial cost on this machine.
+
+    Each network trains the usual way (weights × masks at full width) and mica's way, step by step in turn.
+    `mica-sweep plan` then knows how many hours a sweep will take here. With the defaults this takes
+    some ten minutes; for a quick look: mica-sweep bench --seeds 1 --rounds 3 --no-masks --trials 0
+    """
+    from mica.bench.bench import measure, plan_of
+    from mica.bench.figures import save
+    from mica.bench.tables import tables
+
+    plan = plan_of(**options)
+    with err.status("measuring") as shown:
+        figures = measure(plan, lambda what: shown.update(f"measuring {what}"))
+    save(figures)
+    if as_json:
+        click.echo(figures.model_dump_json(indent=2))
+    else:
+        out.print(tables(figures))
+
+
+@main.command()
 @SWEEP
 @STORAGE
 def sync(sweep: Path, storage: str | None) -> None:

@@ -37,7 +37,7 @@ class Masks(Mapping[str, Tensor]):
 
     def counts(self) -> dict[str, int]:
         """Layer name → number of kept edges."""
-        return {name: int(mask.sum()) for name, mask in self.items()}
+        return {name: int(mask.count_nonzero()) for name, mask in self.items()}
 
     @property
     def kept(self) -> int:

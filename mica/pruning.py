@@ -14,6 +14,7 @@ from mica.masks import Masks
 from mica.methods import DENSE, GLOBAL, Method, combine, is_ranking, parse_method
 from mica.pruners import Network, PlacingPruner, pruners
 from mica.pruners.mica import mica, place_mica
+from mica.pruners.score_key import ScoreCache
 from mica.pruners.top_k import rank_globally, rank_within_layers
 from mica.reachability import functional
 from mica.registry import check_choice
@@ -34,6 +35,7 @@ def sparsify(
     rounding: Rounding = "floor",
     node_counts: NodeCounts = "random",
     batch_norm: BatchNormMode = "eval",
+    cache: ScoreCache | None = None,
 ) -> Masks:
     """Masks for a network at initialisation; the network itself is not changed.
 
@@ -50,6 +52,7 @@ def sparsify(
         rounding: `floor` as in the published results, or `exact` to the edge (`mica.distributions`).
         node_counts: MiCA's choice from equation 3: `random`, `max` or `min`.
         batch_norm: mode of batch norm while snip and grasp score.
+        cache: keeps scores for other ratios and methods; the masks are the same without.
 
     Returns:
         Masks on the CPU, for every prunable layer.
@@ -70,7 +73,7 @@ def sparsify(
     graph = graph or trace(model, input_shape)
     images, labels = data or (None, None)
     network = Network(model=model, graph=graph, images=images, labels=labels, batch_norm=batch_norm)
-    task = _Task(network, ratio, seed, rounding, node_counts)
+    task = _Task(network, ratio, seed, rounding, node_counts, cache)
     masks = task.nominal(parsed) if budget == "nominal" else task.corrected(parsed)
     _check(graph, masks)
     return masks
@@ -98,6 +101,7 @@ class _Task:
     seed: int
     rounding: Rounding
     node_counts: NodeCounts
+    cache: ScoreCache | None
 
     def nominal(self, method: Method) -> Masks:
         if method == DENSE:
@@ -107,8 +111,9 @@ class _Task:
         if isinstance(pruner, PlacingPruner):
             return self.place(method.pruner, self.nominal_budget(method.distribution))
         if method.distribution == GLOBAL:
-            return rank_globally(pruner, self.network, self.ratio, self.rounding)
-        return rank_within_layers(pruner, self.network, self.nominal_budget(method.distribution))
+            return rank_globally(pruner, self.network, self.ratio, self.rounding, self.cache)
+        budget = self.nominal_budget(method.distribution)
+        return rank_within_layers(pruner, self.network, budget, self.cache)
 
     def corrected(self, method: Method) -> Masks:
         source = self.nominal(source_method(method))

@@ -6,7 +6,7 @@ step counts the live neighbours of each unit (at most some thousands, so float32
 the counts are cut back to zeros and ones. So nothing can overflow, however deep the network.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -29,12 +29,17 @@ def functional(graph: LayerGraph, masks: Mapping[str, Tensor]) -> Masks:
     return Masks({name: openings & masks[name].cpu() for name, openings in openings(graph, masks).items()})
 
 
-def openings(graph: LayerGraph, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def openings(
+    graph: LayerGraph, masks: Mapping[str, Tensor], live: list[Tensor] | None = None
+) -> dict[str, Tensor]:
     """Layer name → the places where an edge is, or would be, functional given all the edges of `masks`.
 
     Such a place reads a unit that signal reaches and writes a unit that the output depends on.
+
+    Args:
+        live: `signal` of these masks, where it is known already.
     """
-    live = signal(graph, masks)
+    live = live or signal(graph, masks)
     read: list[Tensor | None] = [None] * len(graph.ops)
     read[-1] = torch.ones(1, *graph.ops[-1].shape)
     found: dict[str, Tensor] = {}
@@ -86,15 +91,18 @@ def input_nodes(layer: Layer, live: Tensor) -> Tensor:
     """
     if not layer.is_conv:
         return live[0] > 0
-    channels, (height, width) = layer.input_shape[0], layer.shape[2:]
-    probe = torch.ones(channels, 1, height, width, requires_grad=True)
-    # One filter a channel: its gradient counts, for each kernel position, the live pixels it reads.
-    with torch.enable_grad():
-        out = F.conv2d(
-            live, probe, stride=layer.stride, padding=layer.padding, dilation=layer.dilation, groups=channels
-        )
-        (count,) = torch.autograd.grad(out.sum(), probe)
-    return count[:, 0] > 0.5
+    reads = unfold(layer, live)
+    return reads[0].any(dim=1).view(layer.input_shape[0], *layer.shape[2:])
+
+
+def unfold(layer: Layer, x: Tensor) -> Tensor:
+    """What each input node of a convolution reads for each output pixel: (1, nodes, pixels) of one image."""
+    padding = layer.padding
+    if padding == "same":  # an odd sum of both sides' padding has the larger half right and below
+        rows, columns = (d * (k - 1) for d, k in zip(layer.dilation, layer.shape[2:], strict=True))
+        x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+    sides = (0, 0) if isinstance(padding, str) else padding
+    return F.unfold(x, layer.shape[2:], layer.dilation, sides, layer.stride)
 
 
 def functional_node_share(graph: LayerGraph, masks: Mapping[str, Tensor]) -> float | None:
@@ -131,14 +139,26 @@ def _backward(
     """
     if op.kind == "output" or op.kind in PASS_KINDS:
         return [reading], None
+    if layer is not None:
+        return _layer_backward(layer, live[0], reading, masks[layer.name])
     with torch.enable_grad():
         # `x + x` lists one tensor twice; each mention needs a gradient of its own.
         sources = [source.detach().clone().requires_grad_() for source in live]
-        weight = masks[op.name].cpu().float().requires_grad_() if layer is not None else None
-        wanted: Iterable[Tensor] = [*sources, weight] if weight is not None else sources
-        gradients = torch.autograd.grad(_count(op, layer, sources, weight), list(wanted), reading)
-    cut = [_cut(gradient) for gradient in gradients[: len(sources)]]
-    return cut, gradients[-1] > 0.5 if weight is not None else None
+        gradients = torch.autograd.grad(_count(op, None, sources, None), sources, reading)
+    return [_cut(gradient) for gradient in gradients], None
+
+
+def _layer_backward(layer: Layer, live: Tensor, reading: Tensor, mask: Tensor) -> tuple[list[Tensor], Tensor]:
+    """As matrix products, group by group; the forward step itself is not needed."""
+    with torch.enable_grad():
+        source = live.detach().requires_grad_()
+        nodes = unfold(layer, source) if layer.is_conv else source
+        nodes = nodes.reshape(layer.groups, -1, layer.positions)
+    rows = reading.reshape(layer.groups, -1, layer.positions)
+    weight = mask.cpu().float().view(*rows.shape[:2], -1)
+    (gradient,) = torch.autograd.grad(nodes, source, torch.bmm(rows.mT, weight).mT)
+    place = torch.bmm(rows, nodes.detach().mT) > 0.5
+    return [_cut(gradient)], place.view(layer.shape)
 
 
 def _cut(counts: Tensor) -> Tensor:

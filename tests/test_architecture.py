@@ -13,13 +13,13 @@ import mica
 ROOT = Path(mica.__file__).parent
 
 FLOORS = {
-    0: ["__init__", "errors", "registry", "rng", "words", "graph", "masks", "apportionment",
+    0: ["__init__", "errors", "registry", "rng", "words", "graph", "masks", "apportionment", "cache",
         "torchvision_import"],
     1: ["tracing", "reachability", "distributions", "channels", "pruners", "models", "data"],
     2: ["methods", "pruning", "training", "compaction", "edgewise"],
     3: ["trial", "exporting"],
     4: ["sweep"],
-    5: ["report"],
+    5: ["report", "bench"],
     6: ["cli"],
 }  # fmt: skip
 FLOOR = {f"mica.{name}": floor for floor, names in FLOORS.items() for name in names} | {"mica": 0}

@@ -47,14 +47,16 @@ def available() -> bool:
 
 
 def edgewise(small: Compact) -> Edgewise | None:
-    """Replace the convolutions of a compact network that are sparse enough; None where there are none.
+    """Replace the convolutions of a compact network that are sparse enough; None if less than half are.
 
     Each takes the batch norm, ReLU and max pooling that follow it along. For networks on the CPU; gradients
     of gradients are not supported.
     """
     assert isinstance(small.model, fx.GraphModule)
     chosen = [name for name in small.masks if _suits(small, name)]
-    if not chosen or not available():
+    convolutions = sum(mask.ndim == 4 for mask in small.masks.values())
+    # A few among dense ones would lose on the way from layout to layout what they gain.
+    if not chosen or 2 * len(chosen) < convolutions or not available():
         return None
     from mica.edgewise.block import Block
 

@@ -57,7 +57,7 @@ def place_mica(
             nodes = np.where(reached, channel, _DEAD)
             masks[op.name] = _place_layer(layer, budget[op.name], nodes, outputs[op.name], rng)
         live.append(step(graph, op, [live[i] for i in op.inputs], masks))
-    return repair(graph, masks, outputs, rng)
+    return repair(graph, masks, live, outputs, rng)
 
 
 def _place_layer(layer: Layer, edges: int, nodes: Ids, outputs: Ids, rng: np.random.Generator) -> Tensor:
@@ -123,7 +123,9 @@ def _fill_at_random(
     inside = (rows >= 0) & (columns >= 0)
     taken = np.sort(rows[inside] * len(nodes) + columns[inside])
     free = len(outputs) * len(nodes) - len(taken)
-    ranks = np.sort(rng.choice(free, min(wanted, free), replace=False, shuffle=False))
+    chosen = np.zeros(free, dtype=bool)
+    chosen[rng.choice(free, min(wanted, free), replace=False, shuffle=False)] = True
+    ranks = np.flatnonzero(chosen)
     # The r-th free cell lies behind as many taken ones as have at most r free cells before them.
     cells = ranks + np.searchsorted(taken - np.arange(len(taken)), ranks, side="right")
     edges: Ids = outputs[cells // len(nodes)] * inputs + nodes[cells % len(nodes)]

@@ -7,6 +7,7 @@ weights. A *ranking* pruner only scores edges; which of them stay is decided her
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -28,6 +29,23 @@ class PlacingPruner:
     """(graph, budget, random stream) → masks with exactly the budget."""
 
 
+class Remaining(Protocol):
+    """Edges that are scored and pruned in turns. Scores and flags are flat, layer by layer."""
+
+    @property
+    def kept(self) -> Mapping[str, Tensor]:
+        """bool (edges,): to be set to False for edges that are pruned, in place."""
+        ...
+
+    def scores(self) -> Mapping[str, Tensor]:
+        """(edges,), beside `kept`; of a pruned edge no more than of any kept one."""
+        ...
+
+    def masks(self) -> Mapping[str, Tensor]:
+        """All edges of the network, bool: those kept."""
+        ...
+
+
 @dataclass(frozen=True)
 class RankingPruner:
     """Scores edges; the highest scores are kept."""
@@ -38,6 +56,8 @@ class RankingPruner:
     """Score and prune this many times, along an exponential schedule."""
     needs_images: bool = True
     """Whether `score` looks at training images and labels."""
+    remaining: Callable[[Network], Remaining] | None = None
+    """A quicker way to the same scores when there are many iterations."""
 
 
 Pruner = PlacingPruner | RankingPruner
@@ -57,13 +77,19 @@ def placing(name: str) -> Callable[[Place], PlacingPruner]:
     return add
 
 
-def ranking(name: str, *, iterations: int = 1, needs_images: bool = True) -> Callable[[Score], RankingPruner]:
+def ranking(
+    name: str,
+    *,
+    iterations: int = 1,
+    needs_images: bool = True,
+    remaining: Callable[[Network], Remaining] | None = None,
+) -> Callable[[Score], RankingPruner]:
     """Decorator that registers a scoring function as a ranking pruner."""
 
     _check_name(name)
 
     def add(score: Score) -> RankingPruner:
-        pruner = RankingPruner(score, iterations, needs_images)
+        pruner = RankingPruner(score, iterations, needs_images, remaining)
         pruners.register(name)(pruner)
         return pruner
 

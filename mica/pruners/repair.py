@@ -15,6 +15,7 @@ from mica.reachability import openings
 def repair(
     graph: LayerGraph,
     masks: Mapping[str, Tensor],
+    live: list[Tensor] | None,
     outputs: Mapping[str, Ids],
     rng: np.random.Generator,
 ) -> Masks:
@@ -25,12 +26,13 @@ def repair(
     to move or no opening to move to.
 
     Args:
+        live: `mica.reachability.signal` of the masks.
         outputs: layer name → the outputs the layer was meant to use; openings there are taken first.
     """
     masks = dict(masks)
     while True:
         moved = 0
-        for name, open_places in openings(graph, masks).items():
+        for name, open_places in openings(graph, masks, live).items():
             idle = torch.nonzero((masks[name] & ~open_places).flatten()).squeeze(1).numpy()
             if len(idle):
                 free = (open_places & ~masks[name]).flatten(1).numpy()
@@ -42,6 +44,7 @@ def repair(
                 moved += len(target)
         if not moved:
             return Masks(masks)
+        live = None
 
 
 def _targets(free: Ids, outputs: Ids, wanted: int, rng: np.random.Generator) -> Ids:

@@ -1,23 +1,30 @@
-"""All Ray code: trials of a sweep as Ray Tune trials, on a laptop or a cluster, in reused actors."""
+"""Runs a sweep in lanes: Ray Tune trials that live long and each run one trial of ours after another.
+
+Tune places the lanes, and starts those again whose worker died. A lane takes its trials from a queue of
+the sweep, so that a trial costs no process and none of Tune's bookkeeping, and no lane waits for the driver.
+"""
 
 import logging
-import os
+import pickle
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from mica.data import Dataset, Source
-from mica.errors import SweepStopped, UserError
+from mica.errors import SweepStopped
+from mica.sweep.ray_cluster import Need, need_of, room
 from mica.sweep.spec import Resources
 from mica.sweep.store import Store
+from mica.sweep.trial_queue import TrialQueue
 from mica.trial import TrialSpec
 
 log = logging.getLogger(__name__)
@@ -26,6 +33,12 @@ _SAME_BUG = 3
 """So many trials that fail with the same exception before any other outcome stop the sweep."""
 _WORKER_DEATHS = 2
 """How often a trial whose worker died (out of memory, node lost) starts again."""
+_IDLE_DEATHS = 10
+"""So many workers in a row that die before they take a trial stop the sweep."""
+_SPARE_LANES = 200
+"""Lanes beyond what fits at first, for the nodes that may join a cluster later."""
+_REPORT_SECONDS = 0.5
+"""How long a lane runs mask-only trials before it tells the driver of them."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +48,12 @@ class Work:
     sweep: str
     trials: Mapping[str, TrialSpec]
     """Key → trial, in the order in which to start them."""
-    sources: Mapping[str, Source]
-    """Data set's label → where it is."""
+    data: Mapping[str, ray.ObjectRef]
+    """Data set's label → the decoded data set."""
     store: Store
     resources: Resources
+    grows: bool
+    """Whether nodes may join the cluster."""
 
 
 @dataclass(frozen=True)
@@ -51,115 +66,67 @@ class Ended:
     """Last line of a failed trial's traceback, or why its worker is gone."""
 
 
-@contextmanager
-def cluster(address: str | None = None) -> Iterator[None]:
-    """Connect to a Ray cluster: the address, else $RAY_ADDRESS, else a new one on this machine."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # with it, Tune prints a banner even when told to be silent
-    # Tune's own snapshot of all trials grows with the grid, and only the store counts.
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
-    ray.init(
-        address=address,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        **({"include_dashboard": False} if address == "local" else {}),
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def check(work: Work) -> dict[str, ray.ObjectRef]:
-    """Everything that can be known to fail before the first trial starts; loads the data on the way.
-
-    Returns:
-        Data set's label → the decoded data set in Ray's shared memory, once a node.
-
-    Raises:
-        UserError: no node has the resources of a trial; data cannot be read; a network cannot be built or
-            traced. All of these are reported together.
-    """
-    faults = []
-    need = _resources(work.resources)
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(all(node.get(kind.upper(), 0) >= amount for kind, amount in need.items()) for node in nodes):
-        largest = {kind: max(node.get(kind.upper(), 0) for node in nodes) for kind in need}
-        have = ", ".join(f"{amount:g} {kind}" for kind, amount in largest.items())
-        wanted = ", ".join(f"{amount:g} {kind}" for kind, amount in need.items())
-        faults.append(f"resources: a trial asks for {wanted}; the largest node has {have}")
-    data: dict[str, ray.ObjectRef] = {}
-    load, find_faults = (ray.remote(function).options(num_cpus=0) for function in (_load, _faults))
-    used = {spec.data.label for spec in work.trials.values()}
-    for label, source in work.sources.items():
-        if label not in used:
-            continue
-        data[label] = load.remote(source)
-        # One trial of each kind: networks and splits do not depend on method, ratio or seed.
-        kinds = {
-            (spec.model.label, spec.protocol): spec
-            for spec in work.trials.values()
-            if spec.data.label == label
-        }
-        try:
-            faults += ray.get(find_faults.remote(data[label], list(kinds.values()), sys.path))
-        except RayTaskError as error:
-            if not isinstance(error.cause, UserError):
-                raise
-            faults.append(str(error.cause))
-    if faults:
-        raise UserError("\n".join(dict.fromkeys(faults)))
-    return data
-
-
-def run_all(
-    work: Work,
-    data: Mapping[str, ray.ObjectRef],
-    on_end: Callable[[Ended], None],
-    alive: Callable[[], bool],
-) -> None:
+def run_all(work: Work, on_end: Callable[[Ended], None], alive: Callable[[], bool]) -> None:
     """Run every trial; `on_end` hears of each as it ends. Once `alive` says no, the sweep stops.
 
     Raises:
-        SweepStopped: the first trials all failed with the same exception, or `alive` said no.
+        SweepStopped: the first trials all failed with the same exception, workers cannot start, or `alive`
+            said no.
     """
-    need = _resources(work.resources)
-    watcher = _Watcher(on_end, alive)
-    actor = tune.with_parameters(_TrialActor, work=work, data=dict(data), need=need, path=sys.path)
+    need = need_of(work.resources)
+    queue = _start_queue(work.trials)
+    watcher = _Watcher(queue, len(work.trials), on_end, alive)
+    lane = tune.with_parameters(
+        _Lane,
+        queue=queue,
+        sweep=work.sweep,
+        store=work.store,
+        data=dict(work.data),
+        need=need,
+        path=sys.path,
+    )
+    lanes = min(len(work.trials), room(need) + (_SPARE_LANES if work.grows else 0))
     with tempfile.TemporaryDirectory(prefix="mica-tune-") as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(actor, need),
-            param_space={"key": tune.grid_search(list(work.trials))},
-            tune_config=tune.TuneConfig(reuse_actors=True),
+            tune.with_resources(lane, dict(need)),
+            param_space={"lane": tune.grid_search(list(range(lanes)))},
+            tune_config=tune.TuneConfig(scheduler=_Scheduler(watcher)),
             run_config=tune.RunConfig(
                 name="sweep",
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[watcher],
-                stop=watcher.stopper,
-                failure_config=tune.FailureConfig(max_failures=_WORKER_DEATHS),
+                stop=watcher,
+                # The queue counts what a trial of ours has done to its workers.
+                failure_config=tune.FailureConfig(max_failures=-1),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         )
         tuner.fit()
-    if watcher.stopper.same_bug:
-        raise SweepStopped(f"the first {_SAME_BUG} trials all failed alike: {watcher.stopper.same_bug}")
+    if watcher.reason:
+        raise SweepStopped(watcher.reason)
     if not alive():
         raise SweepStopped("another driver has taken this storage over")
 
 
-class _TrialActor(tune.Trainable):  # type: ignore[misc]
+def _start_queue(trials: Mapping[str, TrialSpec]) -> Any:
+    """The queue in a small process of its own, on the driver's node: it must outlive any other."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    packed = [(key, pickle.dumps(spec)) for key, spec in trials.items()]
+    actor = ray.remote(TrialQueue).options(num_cpus=0, scheduling_strategy=here)
+    return actor.remote(packed, attempts=1 + _WORKER_DEATHS)
+
+
+class _Lane(tune.Trainable):  # type: ignore[misc]
     """Runs trial after trial in one process; nothing but the loaded data outlives a trial."""
 
     def setup(
         self,
         config: dict[str, Any],
-        work: Work,
+        queue: Any,
+        sweep: str,
+        store: Store,
         data: dict[str, ray.ObjectRef],
-        need: dict[str, float],
+        need: Need,
         path: list[str],
     ) -> None:
         # The driver's path, so that a user's own `package.module:function` is found here too.
@@ -167,101 +134,108 @@ class _TrialActor(tune.Trainable):  # type: ignore[misc]
         import torch
 
         torch.set_num_threads(max(1, int(need["cpu"])))
-        self.work, self.data = work, data
+        self.lane, self.queue, self.sweep, self.store, self.data = config["lane"], queue, sweep, store, data
         self.device = "cuda" if need["gpu"] else "cpu"
         if 0 < need["gpu"] < 1:
             torch.cuda.set_per_process_memory_fraction(need["gpu"])
 
     def step(self) -> dict[str, Any]:
+        """Run a trial that trains, or mask-only ones for a while; the last step finds the queue empty."""
+        ended: list[Ended] = []
+        begin = time.monotonic()
+        while taken := ray.get(self.queue.take.remote(self.lane, heard=not ended)):
+            key, spec = taken[0], pickle.loads(taken[1])
+            ended.append(self._run(key, spec))
+            late = time.monotonic() - begin > _REPORT_SECONDS
+            if spec.protocol.epochs or late or ended[-1].outcome == "failed":
+                break
+        return {"ended": ended, "done": taken is None}
+
+    def _run(self, key: str, spec: TrialSpec) -> Ended:
         from mica.sweep.worker import run_and_store
 
-        key = self.config["key"]
-        spec = self.work.trials[key]
         record = run_and_store(
             key,
-            self.work.sweep,
+            self.sweep,
             spec,
-            self.work.store,
+            self.store,
             load=lambda: ray.get(self.data[spec.data.label]),
             device=self.device,
         )
         error = record.error.strip().splitlines()[-1] if record.error else None
-        return {"done": True, "key": key, "outcome": record.outcome, "error": error}
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.config = new_config
-        return True
+        return Ended(key, record.outcome, error)
 
 
-class _Stopper(tune.Stopper):  # type: ignore[misc]
-    """Stops a sweep whose first trials all fail alike; one bad trial among good ones stops nothing."""
+class _Watcher(tune.Stopper):  # type: ignore[misc]
+    """Hears of every trial that ends, tells the caller, and says when the sweep is over.
 
-    def __init__(self, alive: Callable[[], bool]) -> None:
-        self._alive = alive
-        self.same_bug: str | None = None
+    A stopper, because Tune imports MLflow as soon as it is given a callback.
+    """
+
+    def __init__(
+        self, queue: Any, trials: int, on_end: Callable[[Ended], None], alive: Callable[[], bool]
+    ) -> None:
+        self._queue, self._trials, self._on_end, self._alive = queue, trials, on_end, alive
+        self.reason: str | None = None
+        """Why the sweep must stop early."""
+        self._heard: set[str] = set()
         self._first: list[Ended] = []
+        self._idle_deaths = 0
 
-    def note(self, ended: Ended) -> None:
-        if len(self._first) < _SAME_BUG:
-            self._first.append(ended)
-            errors = {item.error for item in self._first}
-            if len(self._first) == _SAME_BUG and len(errors) == 1:
-                self.same_bug = self._first[0].error
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles it into a snapshot that nothing reads; a progress bar cannot be pickled."""
+        return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        self._idle_deaths = 0
+        for ended in result["ended"]:
+            self._tell(ended)
         return False
 
     def stop_all(self) -> bool:
-        return self.same_bug is not None or not self._alive()
+        return len(self._heard) == self._trials or self.reason is not None or not self._alive()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles it into a snapshot that nothing reads; the lease's thread cannot be pickled."""
-        return {}
-
-
-class _Watcher(tune.Callback):  # type: ignore[misc]
-    """Tells the caller of every trial that ends. Whatever goes wrong there must not end the sweep."""
-
-    def __init__(self, on_end: Callable[[Ended], None], alive: Callable[[], bool]) -> None:
-        self.stopper = _Stopper(alive)
-        self._on_end = on_end
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its callbacks into a snapshot that nothing reads; a progress bar cannot be pickled."""
-        return {}
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
-    ) -> None:
-        self._tell(Ended(result["key"], result["outcome"], result["error"]))
-
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Called when Tune gives a trial up: its worker died once too often."""
-        reason = str(trial.get_error() or "the worker died").strip().splitlines()[-1]
-        self._tell(Ended(trial.config["key"], "failed", reason))
+    def lane_died(self, lane: int, reason: str) -> None:
+        """A lane's worker died; Tune starts another."""
+        log.warning("a worker died, another takes its place: %s", reason)
+        try:
+            died = ray.get(self._queue.died.remote(lane))
+        except RayActorError:
+            self.reason = "the sweep's queue died; the same line again goes on"
+            return
+        if died is None:
+            self._idle_deaths += 1
+            if self._idle_deaths == _IDLE_DEATHS:
+                self.reason = f"workers cannot start: {reason}"
+        elif died[1]:
+            self._tell(Ended(died[0], "failed", reason))
 
     def _tell(self, ended: Ended) -> None:
-        self.stopper.note(ended)
+        if ended.key in self._heard:  # its lane died just after it had told
+            return
+        self._heard.add(ended.key)
+        self._note(ended)
         try:
             self._on_end(ended)
         except OSError as error:  # the record is safe; only its line on the screen is late
             log.warning("trial %s: %s", ended.key, error)
 
-
-def _resources(resources: Resources) -> dict[str, float]:
-    gpu = resources.gpu
-    if gpu == "auto":
-        gpu = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
-    return {"cpu": resources.cpu, "gpu": gpu}
-
-
-def _load(source: Source) -> Dataset:
-    return source.load()
+    def _note(self, ended: Ended) -> None:
+        """One bad trial among good ones stops nothing; the first ones all failing alike do."""
+        if len(self._first) < _SAME_BUG:
+            self._first.append(ended)
+            errors = {item.error for item in self._first}
+            if len(self._first) == _SAME_BUG and len(errors) == 1 and ended.error:
+                self.reason = f"the first {_SAME_BUG} trials all failed alike: {ended.error}"
 
 
-def _faults(dataset: Dataset, specs: list[TrialSpec], path: list[str]) -> list[str]:
-    """Build and trace each network, and cut each split, once."""
-    sys.path[:] = list(dict.fromkeys([*path, *sys.path]))
-    from mica.trial.runner import check_fits
+class _Scheduler(FIFOScheduler):  # type: ignore[misc]
+    """Tune's own order; passes on that a lane's worker died."""
 
-    return [fault for spec in specs for fault in check_fits(spec, dataset)]
+    def __init__(self, watcher: _Watcher) -> None:
+        super().__init__()
+        self._watcher = watcher
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        reason = str(trial.get_error() or "the worker died").strip().splitlines()[-1]
+        self._watcher.lane_died(trial.config["lane"], reason)

@@ -41,13 +41,11 @@ class Store:
         """Write a record, over one of the same key."""
         self.folder.write(record_path(stored.key), _encode(stored))
 
-    def get(self, key: str) -> Stored | None:
-        """The record of a key, or None."""
+    def loose(self, key: str) -> Stored | None:
+        """The record of a key as long as it is not folded: reads one file, however large the store."""
         path = record_path(key)
         content = self.folder.read(path)
-        if content is not None and (stored := self._decode(path, content)) is not None:
-            return stored
-        return self._segments().get(key)
+        return None if content is None else self._decode(path, content)
 
     def load(self) -> dict[str, Stored]:
         """All records by key. Files that are no records are set aside and reported."""

@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from mica.errors import UserError
+from mica.sweep.cost import longest_first
 from mica.sweep.grid import Grid, expand
 from mica.sweep.lease import Lease
 from mica.sweep.progress import SweepProgress
@@ -76,35 +77,36 @@ def run_sweep(
     missing = sweep.missing(retry_failed=retry_failed)
     if not missing:
         return Counter()
-    from mica.sweep import ray_driver
+    from mica.sweep.ray_cluster import check, cluster
+    from mica.sweep.ray_driver import Work, run_all
 
-    work = ray_driver.Work(sweep.spec.name, missing, sweep.grid.sources, sweep.store, sweep.spec.resources)
-    with ray_driver.cluster(address):
+    with cluster(address) as grows:
         with console.status("reading the data, tracing the networks"):
-            data = ray_driver.check(work)
+            data = check(missing, sweep.grid.sources, sweep.spec.resources)
             sweep.store.folder.check_writable()
         with Lease(sweep.store.folder) as lease, _tracker(sweep, console) as track:
             sweep.store.fold()
             # Another driver may have run some of them while this one waited for Ray and the data.
             finished = done(sweep.store.load().values(), retry_failed=retry_failed)
             left = {key: trial for key, trial in missing.items() if key not in finished}
-            work = replace(work, trials=left)
+            trials, resources = longest_first(left), sweep.spec.resources
+            work = Work(sweep.spec.name, trials, data, sweep.store, resources, grows)
             progress = SweepProgress(console, len(left))
 
             def on_end(ended: "Ended") -> None:
                 record = _record(ended, work)
                 progress.finished(record)
-                track(ended.key, record)
+                track(ended.key)
 
             if left:
                 with progress:
-                    ray_driver.run_all(work, data, on_end, lambda: lease.held)
+                    run_all(work, on_end, lambda: lease.held)
     return progress.outcomes
 
 
 def _record(ended: "Ended", work: "Work") -> Record:
     """The record that the trial's worker stored; if the worker died first, a failed one in its place."""
-    stored = work.store.get(ended.key)
+    stored = work.store.loose(ended.key)
     error = ended.error or "the worker left no record"
     if stored is not None and (
         stored.record.outcome != "failed" or (stored.record.error or "").strip().endswith(error)
@@ -116,22 +118,26 @@ def _record(ended: "Ended", work: "Work") -> Record:
 
 
 @contextmanager
-def _tracker(sweep: Sweep, console: Console) -> Iterator[Callable[[str, Record], None]]:
-    """Sends records to MLflow in the background, or nowhere when it is off."""
+def _tracker(sweep: Sweep, console: Console) -> Iterator[Callable[[str], None]]:
+    """Sends the records of keys to MLflow in the background, or nowhere when it is off."""
     uri = sweep.mlflow_uri
     if uri is None:
-        yield lambda key, record: None
+        yield lambda key: None
         return
     from mica.sweep.tracking import Tracker
 
-    tracker = Tracker(uri, sweep.spec.name)
+    def read(key: str) -> Record:
+        return (sweep.store.loose(key) or sweep.stored[key]).record
+
+    tracker = Tracker(uri, sweep.spec.name, read)
     tracker.start()
-    for key, stored in sweep.stored.items():  # what an earlier run was stopped before it could show
-        tracker.log(key, stored.record)
+    for key in sweep.stored:  # what an earlier run was stopped before it could show
+        tracker.log(key)
     try:
         yield tracker.log
     finally:
-        report = tracker.close()
+        with console.status("showing the rest in MLflow"):
+            report = tracker.close()
         if report.failed:
             console.print(
                 f"MLflow at {uri} missed {report.failed} trials ({report.error}); "

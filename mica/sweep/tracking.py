@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -52,17 +53,30 @@ def sync(uri: str, sweep: str, items: Iterable[tuple[str, Record]]) -> Report:
     """
     projection = _Projection(uri, sweep, pause=math.inf)
     for key, record in items:
-        projection.log(key, record)
+        projection.log(key, partial(_itself, record))
     return projection.finish()
+
+
+def _itself(record: Record) -> Record:
+    return record
 
 
 class Tracker:
     """Logs a running sweep's records in the background; whatever MLflow does, the sweep goes on."""
 
-    def __init__(self, uri: str, sweep: str, *, warn: Callable[[str], None] = log.warning) -> None:
-        """`warn` is called once, from the background, when MLflow first fails."""
+    def __init__(
+        self,
+        uri: str,
+        sweep: str,
+        read: Callable[[str], Record],
+        *,
+        warn: Callable[[str], None] = log.warning,
+    ) -> None:
+        """`read` gives the record of a key; `warn` is called once, when MLflow first fails: both from the
+        background. What waits to be logged is keys alone, so a slow MLflow takes no memory."""
         self._projection = _Projection(uri, sweep, pause=_PAUSE, warn=warn)
-        self._queue: queue.SimpleQueue[tuple[str, Record] | None] = queue.SimpleQueue()
+        self._read = read
+        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._abandoned = threading.Event()
         self._handed_over = 0
         # A daemon: a server that does not answer must not keep the process from ending.
@@ -72,15 +86,17 @@ class Tracker:
         """Begin to connect; returns at once."""
         self._thread.start()
 
-    def log(self, key: str, record: Record) -> None:
-        """Hand a record over; returns at once."""
+    def log(self, key: str) -> None:
+        """Hand a trial over that has its record; returns at once."""
         self._handed_over += 1
-        self._queue.put((key, record))
+        self._queue.put(key)
 
     def close(self, timeout: float = 60.0) -> Report:
-        """Wait at most so many seconds for what was handed over; the rest counts as failed."""
+        """Wait for what was handed over, at most so many seconds for each; the rest counts as failed."""
         self._queue.put(None)
-        if self._thread.ident is not None:
+        seen = -1
+        while self._thread.is_alive() and self._projection.seen > seen:
+            seen = self._projection.seen
             self._thread.join(timeout)
         late = self._thread.is_alive()
         self._abandoned.set()
@@ -91,8 +107,8 @@ class Tracker:
 
     def _work(self) -> None:
         self._projection.connect()
-        while not self._abandoned.is_set() and (item := self._queue.get()) is not None:
-            self._projection.log(*item)
+        while not self._abandoned.is_set() and (key := self._queue.get()) is not None:
+            self._projection.log(key, partial(self._read, key))
         if not self._abandoned.is_set():
             self._projection.finish()
 
@@ -120,14 +136,14 @@ class _Projection:
                 self._fail(error, unreachable=True)
         return self._experiment is not None
 
-    def log(self, key: str, record: Record) -> None:
-        """Show a record, or count it as failed."""
+    def log(self, key: str, read: Callable[[], Record]) -> None:
+        """Show a trial's record, or count it as failed; it is read only when it can be shown."""
         if not self.connect() or self._experiment is None:
             self._failed += 1
             return
         begin = time.monotonic()
         try:
-            new = self._experiment.show(key, record)
+            new = self._experiment.show(key, read())
         except Exception as error:
             self._failed += 1
             self._fail(error, unreachable=time.monotonic() - begin > _SLOW)
@@ -142,6 +158,11 @@ class _Projection:
             except Exception as error:
                 self._fail(error, unreachable=False)
         return self.report()
+
+    @property
+    def seen(self) -> int:
+        """Records that were shown, or not."""
+        return self._logged + self._present + self._failed
 
     def report(self) -> Report:
         """The counts so far."""

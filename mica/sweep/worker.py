@@ -26,7 +26,7 @@ def run_and_store(
     An exception of the trial becomes a record with the outcome `failed` and the traceback: it must not
     stop the sweep. What the store raises goes on, because then nothing is recorded.
     """
-    stored = store.get(key)
+    stored = store.loose(key)  # nothing is folded while a sweep runs
     if stored is not None and stored.record.outcome != "failed":
         return stored.record  # an earlier try got this far before its worker died
     started = datetime.now(UTC)

@@ -2,16 +2,16 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from mica.training.evaluation import Scores, evaluate, scores_of, sums
 from mica.training.images import ImageSet
-from mica.training.protocol import Protocol
+from mica.training.protocol import Precision, Protocol
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,7 @@ def train(model: nn.Module, parts: Parts, protocol: Protocol, seed: int) -> Iter
     The network's masks, if any, must be applied already (`mica.apply`), and it must be on the images'
     device. Data order and augmentation come from streams of the seed and the epoch alone.
     """
-    optimiser = torch.optim.SGD(
-        model.parameters(),
-        lr=protocol.lr,
-        momentum=protocol.momentum,
-        nesterov=protocol.nesterov and protocol.momentum > 0,
-        weight_decay=protocol.weight_decay,
-        fused=True,  # one pass over all parameters
-    )
+    optimiser = sgd(model, protocol)
     bf16 = protocol.precision == "bf16"
     for index in range(protocol.epochs):
         begin = time.perf_counter()
@@ -74,6 +67,35 @@ def train(model: nn.Module, parts: Parts, protocol: Protocol, seed: int) -> Iter
             return
 
 
+def sgd(model: nn.Module, protocol: Protocol, *, fused: bool = True) -> torch.optim.SGD:
+    """The protocol's optimiser; `fused` updates all parameters in one pass, to the same numbers."""
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=protocol.lr,
+        momentum=protocol.momentum,
+        nesterov=protocol.nesterov and protocol.momentum > 0,
+        weight_decay=protocol.weight_decay,
+        fused=fused,
+    )
+
+
+def step(
+    model: Callable[[Tensor], Tensor],
+    optimiser: torch.optim.SGD,
+    pixels: Tensor,
+    labels: Tensor,
+    precision: Precision = "fp32",
+) -> Tensor:
+    """One step on a batch; returns the scores of the classes that it was computed from (N, classes)."""
+    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        scores = model(pixels)
+    scores = scores.float() if scores.dtype == torch.bfloat16 else scores
+    optimiser.zero_grad(set_to_none=True)
+    F.cross_entropy(scores, labels).backward()
+    optimiser.step()
+    return scores.detach()
+
+
 def _one_epoch(
     model: nn.Module, optimiser: torch.optim.SGD, images: ImageSet, protocol: Protocol, seed: int, epoch: int
 ) -> Scores:
@@ -83,11 +105,5 @@ def _one_epoch(
     augment = protocol.augment == "crop-flip"
     batches = images.training_batches(protocol.batch_size, seed=seed, epoch=epoch, augment=augment)
     for pixels, labels in batches:
-        with torch.autocast(device.type, torch.bfloat16, enabled=protocol.precision == "bf16"):
-            scores = model(pixels)
-        loss = F.cross_entropy(scores.float(), labels)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        totals += sums(scores.float(), labels)
+        totals += sums(step(model, optimiser, pixels, labels, protocol.precision), labels)
     return scores_of(totals, len(images))  # the epoch's only wait for the device

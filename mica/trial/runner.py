@@ -56,7 +56,7 @@ def run(
         UserError: what the spec names is unknown, missing or impossible.
     """
     clock = _Clock()
-    device = _checked_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = checked_device(device)
     if device.startswith("cuda"):
         # Without these, cuDNN may choose another algorithm, and other rounding, from run to run.
         torch.backends.cudnn.benchmark = False
@@ -93,8 +93,9 @@ def run(
     )
 
 
-def _checked_device(name: str) -> str:
-    """Raises `UserError` unless torch can compute on a device of this name."""
+def checked_device(name: str | None) -> str:
+    """The device of this name, else a GPU where there is one; raises `UserError` if torch cannot use it."""
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:

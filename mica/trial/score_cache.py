@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from mica.cache import cache_folder
 from mica.pruners.score_key import Tensors
 
 _BYTES = 4_000_000_000
@@ -26,12 +27,9 @@ _ALIGNED = 64
 
 
 def score_cache() -> "FileScoreCache":
-    """The cache that the environment names: folder MICA_CACHE, at most MICA_CACHE_BYTES."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mica"
+    """This user's cache, of at most $MICA_CACHE_BYTES bytes."""
     limit = os.environ.get("MICA_CACHE_BYTES", "")
-    return FileScoreCache(
-        Path(os.environ.get("MICA_CACHE") or default), int(limit) if limit.isdigit() else _BYTES
-    )
+    return FileScoreCache(cache_folder() / "scores", int(limit) if limit.isdigit() else _BYTES)
 
 
 class FileScoreCache:
@@ -59,9 +57,11 @@ class FileScoreCache:
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[None]:
-        lock = FileLock(self._folder / f"{key}.lock")
+        path = self._folder / f"{key}.lock"
+        lock = FileLock(path)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            path.touch()  # at once an error where no file can be made; a lock may wait there
             lock.acquire(timeout=self._patience)
         except (OSError, NotImplementedError) as error:  # a timeout is an OSError too
             _warn(self._folder, error)

@@ -112,12 +112,14 @@ def check(model: nn.Module, masks: mica.Masks, shape: tuple[int, ...], batch: in
     return len(sparse.blocks) if sparse else 0
 
 
-@pytest.mark.parametrize("seed", range(40))
+def compactable(seed: int) -> bool:
+    return not draws_dropout_by_function(random_network(seed))
+
+
+@pytest.mark.parametrize("seed", filter(compactable, range(44)))
 def test_every_step_of_a_random_network_from_a_common_state(seed: int) -> None:
     torch.manual_seed(seed)
     net = random_network(seed).double()
-    if draws_dropout_by_function(net):
-        pytest.skip("cannot be compacted, which tests/compaction holds")
     for module in net.modules():
         # A dead channel's bias is a constant, which batch norm turns into its shift, but for rounding: with a
         # shift of 0, ReLU's gradient there would be a matter of luck.

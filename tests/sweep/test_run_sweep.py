@@ -25,7 +25,7 @@ from mica.sweep.sweep import open_sweep
 from mica.trial import run
 from tests.sweep import ray_cluster, user_models
 from tests.sweep.sample import SWEEP, write
-from tests.trial.sample import without_provenance
+from tests.trial.sample import tiny, without_provenance
 
 
 def sweep(*arguments: str | Path) -> Result:
@@ -190,6 +190,58 @@ def test_bad_trials_fail_alone(own_models: Path, ray_address: str) -> None:
 
     retried = open_sweep(path).missing(retry_failed=True).values()
     assert {spec.model.name for spec in retried} == {"models_of_mine:failing", "models_of_mine:dying"}
+
+
+MASKS_ONLY = """\
+name: masks
+data: {name: synthetic, size: 8, channels: 1, classes: 4, train: 60, test: 20}
+methods: [rpi-erk, mica-erk]
+ratios: [4, 8]
+protocol: {epochs: 0}
+mlflow: false
+grids:
+  - {models: "models_of_mine:counted", seeds: [0, 1, 2, 3, 4]}
+  - {models: "models_of_mine:deadly", seeds: [0], methods: rpi-erk, ratios: 4}
+  - {models: {name: "models_of_mine:counted", title: later}, seeds: [5, 6, 7, 8, 9]}
+"""
+
+
+def test_of_many_masks_made_in_one_worker_the_deadly_one_fails_alone(
+    own_models: Path, ray_address: str
+) -> None:
+    results = own_models / "results"
+    first = sweep("run", write(own_models, MASKS_ONLY, storage=str(results)))
+    assert first.exit_code == 1, first.output
+    assert outcomes(results) == {"completed": 40, "failed": 1}
+    assert all(f"{number:>2}/41  synthetic" in first.output for number in range(1, 42))
+    assert (own_models / "deaths").read_text() == "xxx", "three workers died of it"
+    assert (own_models / "runs").read_text() == "x" * 40, "the others ran once each"
+
+
+def test_without_its_queue_a_sweep_stops_and_goes_on_when_run_again(
+    own_models: Path, ray_address: str
+) -> None:
+    lines = {"models": "models_of_mine:orphaning", "methods": "rpi-erk", "protocol": "{epochs: 0}"}
+    path = write(own_models, storage=str(own_models / "results"), **lines)
+    first = sweep("run", path)
+    assert first.exit_code == 1, first.output
+    assert "the sweep's queue died" in first.stderr
+    assert sweep("run", path).exit_code == 0
+    assert outcomes(own_models / "results").total() == 4
+
+
+def test_workers_that_cannot_start_stop_the_sweep(ray_address: str) -> None:
+    from mica.sweep import ray_driver
+    from mica.sweep.ray_cluster import cluster
+
+    with cluster(ray_address):
+        queue = ray_driver._start_queue({"a": tiny(), "b": tiny(seed=1)})
+        watcher = ray_driver._Watcher(queue, 2, lambda ended: None, lambda: True)
+        for _ in range(ray_driver._IDLE_DEATHS):
+            assert not watcher.stop_all()
+            watcher.lane_died(0, "no such library")
+    assert watcher.stop_all()
+    assert watcher.reason == "workers cannot start: no such library"
 
 
 def pictures(path: Path, side: int) -> str:

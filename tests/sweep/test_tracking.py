@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mica.sweep.mlflow_runs import Experiment
 from mica.sweep.tracking import Report, Tracker, default_uri, sync
 from mica.trial import Record
 from tests.sweep.mlflow_records import KILLED, by_key, died, made, runs
@@ -157,15 +158,38 @@ def test_an_experiment_that_was_deleted_comes_back(uri: str, sweep: str) -> None
 
 
 def test_a_tracker_logs_in_the_background(uri: str, sweep: str) -> None:
-    tracker = Tracker(uri, sweep)
+    tracker = Tracker(uri, sweep, lambda key: made(int(key[1:])))
     tracker.start()
     begin = time.monotonic()
     for seed in range(3):
-        tracker.log(f"k{seed}", made(seed))
+        tracker.log(f"k{seed}")
     assert time.monotonic() - begin < 0.1
     assert tracker.close() == Report(logged=3)
     assert sync(uri, sweep, [(f"k{seed}", made(seed)) for seed in range(3)]) == Report(present=3)
     assert {run.info.status for run in runs(uri, sweep, "mica.sweep")} == {"FINISHED"}
+
+
+def test_a_record_that_cannot_be_read_is_missed_alone(uri: str, sweep: str) -> None:
+    tracker = Tracker(uri, sweep, {"k0": made(0), "k2": made(2)}.__getitem__, warn=lambda text: None)
+    tracker.start()
+    for key in ("k0", "k1", "k2"):
+        tracker.log(key)
+    assert tracker.close() == Report(logged=2, failed=1, error="KeyError: 'k1'")
+
+
+def test_what_was_handed_over_is_waited_for_as_long_as_it_goes_on(
+    uri: str, sweep: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show = Experiment.show
+    monkeypatch.setattr(
+        Experiment, "show", lambda self, key, record: time.sleep(0.3) or show(self, key, record)
+    )
+    tracker = Tracker(uri, sweep, lambda key: made(int(key[1:])))
+    tracker._projection.connect()  # it takes longer than what is waited for here
+    tracker.start()
+    for seed in range(5):
+        tracker.log(f"k{seed}")
+    assert tracker.close(1.0) == Report(logged=5)
 
 
 def test_one_record_that_cannot_be_logged_does_not_hold_up_the_rest(uri: str, sweep: str) -> None:
@@ -190,21 +214,24 @@ def closed_port() -> int:
 def test_a_server_that_is_down_costs_one_warning(sweep: str) -> None:
     warnings: list[str] = []
     begin = time.monotonic()
-    tracker = Tracker(f"http://name:secret@127.0.0.1:{closed_port()}", sweep, warn=warnings.append)
+    read: list[str] = []
+    uri = f"http://name:secret@127.0.0.1:{closed_port()}"
+    tracker = Tracker(uri, sweep, lambda key: read.append(key) or made(), warn=warnings.append)
     tracker.start()
     for seed in range(50):
-        tracker.log(f"k{seed}", made(seed))
+        tracker.log(f"k{seed}")
     report = tracker.close(30)
     assert (report.logged, report.present, report.failed) == (0, 0, 50)
     assert len(warnings) == 1 and "the sweep goes on" in warnings[0]
     assert "secret" not in warnings[0]
+    assert not read, "records were read for nobody"
     assert time.monotonic() - begin < 10
 
 
 def test_a_server_that_does_not_answer_is_not_waited_for(sweep: str, port: int) -> None:
-    tracker = Tracker(f"http://127.0.0.1:{port}", sweep, warn=lambda text: None)
+    tracker = Tracker(f"http://127.0.0.1:{port}", sweep, lambda key: made(), warn=lambda text: None)
     tracker.start()
-    tracker.log("k", made())
+    tracker.log("k")
     begin = time.monotonic()
     report = tracker.close(0.5)
     assert time.monotonic() - begin < 2

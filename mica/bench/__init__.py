@@ -1,0 +1,1 @@
+"""What mica costs on this machine: a training step, a mask, a trial."""

@@ -1,0 +1,122 @@
+"""Run the benchmark: which cases, in which order, and what is said on the way."""
+
+import platform
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+from torch.cuda import utilization
+
+import mica
+from mica.bench.figures import Figures, MaskRow, StepRow
+from mica.bench.masks import time_masks
+from mica.bench.steps import Case, Setting, peak_gflops, time_case
+from mica.bench.trials import time_trials
+from mica.models import models as known_models
+from mica.trial.runner import checked_device
+
+_RATIOS = {"vgg16": (2.0, 3.0, 3.5, 4.0, 4.5, 5.0), "resnet20": (1.0, 2.0, 3.0)}
+_RATIOS_OF_OTHERS = (1.0, 2.0, 3.0)
+_RANDOM = {"vgg16": 3.5, "resnet20": 2.0}
+"""Where random pruning is timed too: many of its channels are half dead."""
+_MASKS = (
+    ("mica-igq", 0.5), ("mica-igq", 1.0), ("mica-igq", 2.0), ("mica-igq", 4.5), ("rpi-igq", 2.0),
+    ("rbpi-magnitude", 2.0), ("rbpi-snip", 2.0), ("rbpi-grasp", 2.0), ("rbpi-synflow", 1.0),
+    ("rbpi-synflow", 3.0), ("rbpi-synflow", 4.5),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure."""
+
+    setting: Setting
+    models: tuple[str, ...]
+    steps: bool
+    masks: bool
+    trials: int
+    """How many no-op trials; 0 leaves them out."""
+
+
+def plan_of(
+    models: tuple[str, ...],
+    seeds: int,
+    rounds: int,
+    steps: bool,
+    masks: bool,
+    trials: int,
+    threads: int | None,
+    device: str | None,
+) -> Plan:
+    """What the command line asks for. Raises `UserError` for an unknown network or device."""
+    models = models or ("vgg16", "resnet20")
+    for name in models:
+        known_models.get(name)
+    if threads:
+        torch.set_num_threads(threads)
+    setting = Setting(checked_device(device), tuple(range(seeds)), rounds)
+    return Plan(setting, models, steps, masks, trials)
+
+
+def measure(plan: Plan, announce: Callable[[str], None]) -> Figures:
+    """Measure everything of the plan, telling what comes next; slow cases first warm the machine up."""
+    device = plan.setting.device
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    announce("the machine's peak")
+    peaks = {"fp32": peak_gflops(device, "fp32"), "bf16": peak_gflops(device, "bf16")}
+    steps: list[StepRow] = []
+    busy: list[float] = []
+    for case in step_cases(plan) if plan.steps else ():
+        announce(f"a training step: {_title(case)}")
+        steps.append(time_case(case, plan.setting, peaks[case.precision]))
+        if device.startswith("cuda"):
+            busy.append(float(utilization(device)))
+    masks: list[MaskRow] = []
+    for case in mask_cases(plan) if plan.masks else ():
+        announce(f"a mask: {_title(case)}")
+        masks.append(time_masks(case, plan.setting))
+    trials = None
+    if plan.trials:
+        announce(f"{plan.trials:,} trials that do nothing, through Ray")
+        trials = time_trials(plan.trials)
+    return Figures(
+        device=torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        host=socket.gethostname(),
+        threads=torch.get_num_threads(),
+        started=started,
+        versions={
+            "mica": mica.__version__,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+        },
+        peak_gflops=peaks,
+        gpu_utilisation=sum(busy) / len(busy) if busy else None,
+        steps=tuple(steps),
+        masks=tuple(masks),
+        trials=trials,
+    )
+
+
+def step_cases(plan: Plan) -> Iterator[Case]:
+    """Dense in both precisions, MiCA over the ratios, random pruning where it is hard."""
+    for model in plan.models:
+        dense = Case(model, "dense", 0.0)
+        yield from (dense, replace(dense, precision="bf16"))
+        for ratio in _RATIOS.get(model, _RATIOS_OF_OTHERS):
+            yield Case(model, "mica-igq", ratio)
+        yield Case(model, "rpi-igq", _RANDOM.get(model, _RATIOS_OF_OTHERS[1]))
+
+
+def mask_cases(plan: Plan) -> Iterator[Case]:
+    """Every kind of pruner; MiCA and SynFlow at several ratios, which they depend on."""
+    for model in plan.models:
+        yield from (Case(model, method, ratio) for method, ratio in _MASKS)
+
+
+def _title(case: Case) -> str:
+    at = f" at 10^{case.log10_ratio:g}" if case.log10_ratio else ""
+    return f"{case.model} {case.method}{at}, {case.precision}"
