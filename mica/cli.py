@@ -109,15 +109,21 @@ def run(sweep: Path, storage: str | None, address: str | None, retry_failed: boo
 @click.option("--keys", is_flag=True, help="List every trial with its key.")
 @JSON
 def plan(sweep: Path, storage: str | None, keys: bool, as_json: bool) -> None:
-    """Say what a sweep consists of: trials done, missing and failed, by method."""
+    """Say what a sweep consists of, and how many hours it still takes.
+
+    The hours go by the trials that are done, else by what `mica-sweep bench` measured on this machine.
+    """
+    from mica.bench.figures import saved
+    from mica.bench.forecast import forecast
     from mica.report.overview import list_trials, plan_table, planned
     from mica.sweep.results import open_results
 
     results = open_results(sweep, storage)
+    hours = forecast(results, saved())
     if as_json:
-        _print_json(planned(results))
+        _print_json(planned(results, hours))
     else:
-        out.print(plan_table(results))
+        out.print(plan_table(results, hours))
         if keys:
             for line in list_trials(results):
                 click.echo(line)

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,17 @@ from mica.trial import TrialSpec, run
 _SHOWN_FAILURES = 5
 
 
-def planned(results: Results) -> dict[str, Any]:
-    """Trials in all, done, failed and missing, and by method; with the hours of trial time to go if known."""
+@dataclass(frozen=True)
+class Forecast:
+    """How long what is missing will take, one trial after another."""
+
+    hours: float
+    basis: str
+    """What it goes by."""
+
+
+def planned(results: Results, forecast: Forecast | None) -> dict[str, Any]:
+    """Trials in all, done, failed and missing, and by method; with the hours to go if they are known."""
     rows: dict[str, Counter[str]] = defaultdict(Counter)
     for key, trial in results.trials.items():
         rows[_method(trial)][_state(results.stored.get(key))] += 1
@@ -29,7 +39,8 @@ def planned(results: Results) -> dict[str, Any]:
         "name": results.name,
         "trials": total.total(),
         **{state: total[state] for state in states},
-        "hours_to_go": _hours_to_go(results),
+        "hours_to_go": forecast and forecast.hours,
+        "hours_by": forecast and forecast.basis,
         "methods": {
             name: {"trials": counts.total(), **{state: counts[state] for state in states}}
             for name, counts in rows.items()
@@ -37,11 +48,16 @@ def planned(results: Results) -> dict[str, Any]:
     }
 
 
-def plan_table(results: Results) -> Table:
+def plan_table(results: Results, forecast: Forecast | None) -> Table:
     """`planned` as a table."""
-    plan = planned(results)
-    hours = plan["hours_to_go"]
-    caption = f"about {hours:.1f} hours of trial time to go, by the trials done" if hours else None
+    plan = planned(results, forecast)
+    caption = None
+    if plan["missing"]:
+        caption = (
+            f"about {forecast.hours:,.1f} hours to go, one trial after another: by {forecast.basis}"
+            if forecast
+            else "how many hours? `mica-sweep bench` measures it for the paper's networks"
+        )
     table = Table(title=f"{plan['name']}: {plan['trials']:,} trials", caption=caption, show_footer=True)
     table.add_column("method", footer="in all")
     for state in ("trials", "done", "failed", "missing"):
@@ -136,23 +152,3 @@ def _method(trial: TrialSpec) -> str:
 
 def _last_line(error: str | None) -> str:
     return (error or "").strip().splitlines()[-1] if error else ""
-
-
-def _hours_to_go(results: Results) -> float | None:
-    """Missing trials at the mean time of the finished ones of the same data and network, in hours.
-
-    None while there is a data set and network of which nothing has finished.
-    """
-    seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for item in results.stored.values():
-        where = item.record.provenance
-        spent = where.seconds_data + where.seconds_mask + where.seconds_train
-        seconds[_workload(item.record.spec)].append(spent)
-    missing = [_workload(trial) for key, trial in results.trials.items() if key not in results.stored]
-    if not missing or any(workload not in seconds for workload in missing):
-        return None
-    return sum(sum(seconds[w]) / len(seconds[w]) for w in missing) / 3600
-
-
-def _workload(trial: TrialSpec) -> tuple[str, str]:
-    return trial.data.label, trial.model.label

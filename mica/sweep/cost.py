@@ -27,9 +27,13 @@ def estimated_cost(spec: TrialSpec) -> float:
     method = parse_method(spec.method)
     scores = sum(_MASK_IMAGES.get(part, 0) for part in {method.pruner, method.distribution})
     mask = scores or _MASK_IMAGES_OF_OTHERS
-    images = spec.protocol.train_size or _TRAINING_IMAGES.get(spec.data.name, _TRAINING_IMAGES_OF_OTHERS)
-    trained = spec.protocol.epochs * images * 10 ** (-spec.log10_ratio / 2)
+    trained = spec.protocol.epochs * training_images(spec) * 10 ** (-spec.log10_ratio / 2)
     return _MEGAFLOPS.get(spec.model.name, _MEGAFLOPS_OF_OTHERS) * (trained + mask)
+
+
+def training_images(spec: TrialSpec) -> int:
+    """How many images an epoch trains on; a guess for a data set of a user's own."""
+    return spec.protocol.train_size or _TRAINING_IMAGES.get(spec.data.name, _TRAINING_IMAGES_OF_OTHERS)
 
 
 def longest_first(trials: Mapping[str, TrialSpec]) -> dict[str, TrialSpec]:

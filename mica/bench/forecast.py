@@ -1,0 +1,81 @@
+"""How long a sweep's missing trials will take: by those that are done, else by the benchmark's figures."""
+
+import math
+from collections import defaultdict
+
+import numpy as np
+
+from mica.bench.figures import Figures
+from mica.methods import parse_method
+from mica.report.overview import Forecast
+from mica.sweep.cost import training_images
+from mica.sweep.results import Results
+from mica.trial.spec import TrialSpec
+
+_EVALUATION = 0.2
+"""Time of an epoch's evaluation on validation and test images / time of its training, about."""
+
+Times = dict[tuple[str, str, int], dict[float, list[float]]]
+"""Data set, network and epochs → log10 of the ratio → seconds of the trials done."""
+
+
+def forecast(results: Results, figures: Figures | None) -> Forecast | None:
+    """The hours of what has no record; None where neither records nor figures tell of some trial.
+
+    A trial is taken to last as the mean of those of the same data, network and epochs whose ratio is
+    nearest; without any, as its steps and its mask do in the benchmark.
+    """
+    done: Times = defaultdict(lambda: defaultdict(list))
+    for item in results.stored.values():
+        where, spec = item.record.provenance, item.record.spec
+        spent = where.seconds_data + where.seconds_mask + where.seconds_train
+        done[_workload(spec)][spec.log10_ratio].append(spent)
+    seconds, bases = 0.0, set()
+    for key, spec in results.trials.items():
+        if key in results.stored:
+            continue
+        if _workload(spec) in done:
+            ratios = done[_workload(spec)]
+            nearest = ratios[min(ratios, key=lambda ratio: abs(ratio - spec.log10_ratio))]
+            seconds += sum(nearest) / len(nearest)
+            bases.add("the trials done")
+        else:
+            measured = _measured(spec, figures) if figures else None
+            if figures is None or measured is None:
+                return None
+            seconds += measured
+            bases.add(f"mica-sweep bench of {figures.started[:10]} on {figures.device}")
+    return Forecast(seconds / 3600, " and ".join(sorted(bases))) if bases else None
+
+
+def _workload(spec: TrialSpec) -> tuple[str, str, int]:
+    return spec.data.label, spec.model.label, spec.protocol.epochs
+
+
+def _measured(spec: TrialSpec, figures: Figures) -> float | None:
+    """Seconds of a trial by the benchmark; None where it has not timed the network."""
+    protocol, method = spec.protocol, parse_method(spec.method)
+    steps = {
+        row.log10_ratio: math.log(sum(row.mica_ms) / len(row.mica_ms))
+        for row in figures.steps
+        if row.model == spec.model.name
+        and row.precision in (protocol.precision, "fp32")
+        and row.method in ("dense", "mica-igq")
+    }
+    masks = {
+        row.log10_ratio: sum(row.seconds) / len(row.seconds)
+        for row in figures.masks
+        if row.model == spec.model.name and {method.pruner, method.distribution} & set(row.method.split("-"))
+    }
+    if not steps:
+        return None
+    step = math.exp(_between(steps, spec.log10_ratio)) / 1000
+    batches = math.ceil(training_images(spec) / protocol.batch_size)
+    mask = _between(masks, spec.log10_ratio) if masks else 0.0
+    return protocol.epochs * batches * step * (1 + _EVALUATION) + mask
+
+
+def _between(points: dict[float, float], at: float) -> float:
+    """Linear between the points, constant beyond them."""
+    ratios = sorted(points)
+    return float(np.interp(at, ratios, [points[ratio] for ratio in ratios]))
