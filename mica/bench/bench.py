@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 import numpy as np
 import torch
-from torch.cuda import utilization
 
 import mica
 from mica.bench.figures import Figures, MaskRow, StepRow
@@ -68,12 +67,9 @@ def measure(plan: Plan, announce: Callable[[str], None]) -> Figures:
     announce("the machine's peak")
     peaks = {"fp32": peak_gflops(device, "fp32"), "bf16": peak_gflops(device, "bf16")}
     steps: list[StepRow] = []
-    busy: list[float] = []
     for case in step_cases(plan) if plan.steps else ():
         announce(f"a training step: {_title(case)}")
         steps.append(time_case(case, plan.setting, peaks[case.precision]))
-        if device.startswith("cuda"):
-            busy.append(float(utilization(device)))
     masks: list[MaskRow] = []
     for case in mask_cases(plan) if plan.masks else ():
         announce(f"a mask: {_title(case)}")
@@ -94,7 +90,6 @@ def measure(plan: Plan, announce: Callable[[str], None]) -> Figures:
             "numpy": np.__version__,
         },
         peak_gflops=peaks,
-        gpu_utilisation=sum(busy) / len(busy) if busy else None,
         steps=tuple(steps),
         masks=tuple(masks),
         trials=trials,

@@ -35,11 +35,27 @@ class StepRow(_Row):
     """
     loss_difference: float
     """Largest relative difference of the two sides' losses at the first step."""
+    gpu: "GpuUse | None" = None
+    """On a GPU: how much of it one such training takes."""
 
     @property
     def faster(self) -> float:
         """Masked-dense time / mica's: the median over the seeds."""
         return median(a / b for a, b in zip(self.masked_dense_ms, self.mica_ms, strict=True))
+
+
+class GpuUse(_Row):
+    """What one training takes of a GPU."""
+
+    busy: float | None
+    """Share of the time in which the GPU computes; None where its driver does not tell (nvidia-ml-py)."""
+    memory: float
+    """Share of the GPU's memory, the process's own needs included."""
+
+    @property
+    def packed(self) -> int:
+        """How many such trials to run at once: until the memory or the time is used up."""
+        return max(1, int(0.9 / max(self.memory, self.busy or 0.0)))
 
 
 class MaskRow(_Row):
@@ -73,8 +89,6 @@ class Figures(_Row):
     versions: dict[str, str]
     peak_gflops: dict[str, float]
     """Precision → speed of a large matrix product."""
-    gpu_utilisation: float | None = None
-    """Mean share of the time that the GPU was busy during mica's steps."""
     steps: tuple[StepRow, ...] = ()
     masks: tuple[MaskRow, ...] = ()
     trials: TrialsRow | None = None

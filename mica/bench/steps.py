@@ -1,6 +1,7 @@
 """Training steps, the usual way and mica's, side by side."""
 
 import copy
+import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import mica
-from mica.bench.figures import StepRow
+from mica.bench.figures import GpuUse, StepRow
 from mica.methods import DENSE
 from mica.models import build
 from mica.training.engine import sgd, step
@@ -44,28 +45,31 @@ class Setting:
 
 
 _WARM_UP = 2
+_QUEUED = 50
+"""Steps during which a GPU's use is looked at."""
+_GPU_CONTEXT = 600_000_000
+"""Bytes that a process takes of a GPU before its first tensor, about."""
 _SHARE = 4
 """Up to so many of mica's steps a round: they are the shorter ones."""
 
 
 def time_case(case: Case, setting: Setting, peak_gflops: float) -> StepRow:
     """Medians for each seed."""
-    runs = [_Race(case, setting, seed) for seed in setting.seeds]
-    for race in runs:
-        race.run()
-    limits = [run.arithmetic / peak_gflops / 1e6 for run in runs]
-    shares = tuple(limit / median(run.mica) for limit, run in zip(limits, runs, strict=True))
+    races = [_race(case, setting, seed) for seed in setting.seeds]
+    limits = [race.arithmetic / peak_gflops / 1e6 for race in races]
+    shares = tuple(limit / median(race.mica) for limit, race in zip(limits, races, strict=True))
     return StepRow(
         model=case.model,
         method=case.method,
         log10_ratio=case.log10_ratio,
         precision=case.precision,
         batch_size=setting.batch_size,
-        masked_dense_ms=tuple(median(run.masked_dense) for run in runs),
-        mica_ms=tuple(median(run.mica) for run in runs),
-        spread=tuple(_spread(run.mica) for run in runs),
+        masked_dense_ms=tuple(median(race.masked_dense) for race in races),
+        mica_ms=tuple(median(race.mica) for race in races),
+        spread=tuple(_spread(race.mica) for race in races),
         limit_share=shares if all(limits) else None,
-        loss_difference=max(run.loss_difference for run in runs),
+        loss_difference=max(race.loss_difference for race in races),
+        gpu=races[-1].gpu,
     )
 
 
@@ -74,64 +78,96 @@ def peak_gflops(device: str, precision: Precision) -> float:
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
     size = 8192 if device.startswith("cuda") else 2048
     a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
-    times = [_timed(lambda: a @ b, device)[0] for _ in range(6)]
+    times = [_timed(lambda: a @ b, device) for _ in range(6)]
     return 2 * size**3 / min(times) / 1e6
 
 
+@dataclass(frozen=True)
 class _Race:
     """One network and one seed: both sides from the same weights on the same batch."""
 
-    def __init__(self, case: Case, setting: Setting, seed: int) -> None:
-        self.device, self.rounds = setting.device, setting.rounds
-        torch.manual_seed(seed)
-        model = build(case.model, input_shape=SHAPE, classes=CLASSES, seed=seed)
-        graph = mica.trace(model, SHAPE)
-        masks = mica.sparsify(model, case.method, 10**case.log10_ratio, seed, graph=graph)
-        functional = mica.functional(graph, masks).counts()
-        self.arithmetic = 3 * setting.batch_size * graph.flops(functional)
-        self.images = torch.randn(setting.batch_size, *SHAPE, device=self.device)
-        self.labels = torch.randint(CLASSES, (setting.batch_size,), device=self.device)
-        protocol = Protocol(**default_protocol(case.model, "none"))
-        theirs, ours = (copy.deepcopy(model).to(self.device).train() for _ in range(2))
-        self._theirs = self._masked_dense(theirs, {} if case.method == str(DENSE) else masks, protocol)
-        form = training_form(ours, masks, SHAPE, self.device)
-        optimiser = sgd(form.network.train(), protocol)
-        self._ours = lambda: step(form.network, optimiser, self.images, self.labels, case.precision)
-        self.masked_dense: list[float] = []
-        self.mica: list[float] = []
-        self.loss_difference = 0.0
-
-    def _masked_dense(
-        self, model: nn.Module, masks: Mapping[str, Tensor], protocol: Protocol
-    ) -> Callable[[], Tensor]:
-        """The usual way: weights × masks at full width in every step, eager, contiguous, fp32."""
-        optimiser = sgd(model, protocol, fused=False)
-        factors = {f"{name}.weight": mask.to(self.device).float() for name, mask in masks.items()}
-
-        def forward(images: Tensor) -> Tensor:
-            masked = {name: model.get_parameter(name) * factor for name, factor in factors.items()}
-            scores: Tensor = functional_call(model, masked, (images,))
-            return scores
-
-        return lambda: step(forward, optimiser, self.images, self.labels)
-
-    def run(self) -> None:
-        first = [F.cross_entropy(side(), self.labels).item() for side in (self._theirs, self._ours)]
-        self.loss_difference = abs(first[0] - first[1]) / abs(first[0])
-        warm = [_timed(side, self.device)[0] for _ in range(_WARM_UP) for side in (self._theirs, self._ours)]
-        share = max(1, min(_SHARE, round(warm[-2] / warm[-1])))
-        for _ in range(self.rounds):
-            self.masked_dense.append(_timed(self._theirs, self.device)[0])
-            self.mica += [_timed(self._ours, self.device)[0] for _ in range(share)]
+    arithmetic: int
+    """FLOP of a step on functional edges alone."""
+    masked_dense: list[float]
+    mica: list[float]
+    loss_difference: float
+    gpu: GpuUse | None
 
 
-def _timed(function: Callable[[], Tensor], device: str) -> tuple[float, Tensor]:
-    """Milliseconds until the device has done it, and the result."""
+def _race(case: Case, setting: Setting, seed: int) -> _Race:
+    gc.collect()  # a traced network refers to itself: the last race's would stay in memory for long
+    device = setting.device
+    torch.manual_seed(seed)
+    model = build(case.model, input_shape=SHAPE, classes=CLASSES, seed=seed)
+    graph = mica.trace(model, SHAPE)
+    masks = mica.sparsify(model, case.method, 10**case.log10_ratio, seed, graph=graph)
+    images = torch.randn(setting.batch_size, *SHAPE, device=device)
+    labels = torch.randint(CLASSES, (setting.batch_size,), device=device)
+    protocol = Protocol(**default_protocol(case.model, "none"))
+
+    usual = copy.deepcopy(model).to(device).train()
+    forward = _masked_dense(usual, {} if case.method == str(DENSE) else masks)
+    usual_sgd = sgd(usual, protocol, fused=False)
+    small = training_form(model.to(device), masks, SHAPE, device).network.train()
+    small_sgd = sgd(small, protocol)
+
+    def theirs() -> Tensor:
+        return step(forward, usual_sgd, images, labels)
+
+    def ours() -> Tensor:
+        return step(small, small_sgd, images, labels, case.precision)
+
+    first = [F.cross_entropy(side(), labels).item() for side in (theirs, ours)]
+    warm = [_timed(side, device) for _ in range(_WARM_UP) for side in (theirs, ours)]
+    share = max(1, min(_SHARE, round(warm[-2] / warm[-1])))
+    masked_dense, mine = [], []
+    for _ in range(setting.rounds):
+        masked_dense.append(_timed(theirs, device))
+        mine += [_timed(ours, device) for _ in range(share)]
+    return _Race(
+        arithmetic=3 * setting.batch_size * graph.flops(mica.functional(graph, masks).counts()),
+        masked_dense=masked_dense,
+        mica=mine,
+        loss_difference=abs(first[0] - first[1]) / abs(first[0]),
+        gpu=_gpu_use(ours, device) if device.startswith("cuda") else None,
+    )
+
+
+def _masked_dense(model: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
+    """The usual way: weights × masks at full width in every step, eager, contiguous, fp32."""
+    weights = {f"{name}.weight": model.get_parameter(f"{name}.weight") for name in masks}
+    factors = {f"{name}.weight": mask.to(weights[f"{name}.weight"]) for name, mask in masks.items()}
+
+    def forward(images: Tensor) -> Tensor:
+        masked = {name: weight * factors[name] for name, weight in weights.items()}
+        scores: Tensor = functional_call(model, masked, (images,))
+        return scores
+
+    return forward
+
+
+def _gpu_use(run_step: Callable[[], Tensor], device: str) -> GpuUse:
+    """What steps that follow each other without a wait take of the GPU."""
+    held = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    for _ in range(_QUEUED):
+        run_step()
+    try:
+        busy = torch.cuda.utilization(device) / 100
+    except ModuleNotFoundError:
+        busy = None
+    torch.cuda.synchronize(device)
+    memory = torch.cuda.max_memory_allocated(device) - held + _GPU_CONTEXT
+    return GpuUse(busy=busy, memory=memory / torch.cuda.get_device_properties(device).total_memory)
+
+
+def _timed(function: Callable[[], Tensor], device: str) -> float:
+    """Milliseconds until the device has done it."""
     begin = time.perf_counter()
-    result = function()
+    function()
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
-    return 1e3 * (time.perf_counter() - begin), result
+    return 1e3 * (time.perf_counter() - begin)
 
 
 def _spread(times: list[float]) -> float:

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mica.bench.figures import Figures, MaskRow, StepRow, TrialsRow
+from mica.bench.figures import Figures, GpuUse, MaskRow, StepRow, TrialsRow
 
 
 def tables(figures: Figures) -> RenderableType:
@@ -15,8 +15,6 @@ def tables(figures: Figures) -> RenderableType:
     versions = ", ".join(f"{name} {version}" for name, version in figures.versions.items())
     where = f"{figures.device}, {figures.threads} threads; matrix products: {peaks}\n{versions}"
     parts: list[RenderableType] = [Text(where)]
-    if figures.gpu_utilisation is not None:
-        parts.append(Text(f"GPU busy {figures.gpu_utilisation:.0f} % of the time"))
     if figures.steps:
         parts.append(_steps(figures.steps))
     if figures.masks:
@@ -38,6 +36,8 @@ def _steps(rows: tuple[StepRow, ...]) -> Table:
         table.add_column(name, no_wrap=True)
     for name in ("usual", "mica", "faster", "spread", "images/s", "limit", "loss"):
         table.add_column(name, justify="right", no_wrap=True)
+    if rows[0].gpu:
+        table.add_column("GPU", justify="right", no_wrap=True)
     for row in rows:
         mine = median(row.mica_ms)
         method = row.method if row.precision == "fp32" else f"{row.method} {row.precision}"
@@ -52,8 +52,15 @@ def _steps(rows: tuple[StepRow, ...]) -> Table:
             f"{1000 * row.batch_size / mine:,.0f}",
             f"{median(row.limit_share):.1%}" if row.limit_share else "",
             f"{row.loss_difference:.0e}",
+            *([_gpu(row.gpu)] if row.gpu else []),
         )
     return table
+
+
+def _gpu(use: GpuUse) -> str:
+    """How busy it is, and the share of a GPU that such a trial should be given."""
+    busy = "" if use.busy is None else f"{use.busy:.0%} busy, "
+    return f"{busy}gpu: {1 / use.packed:.2g}"
 
 
 def _masks(rows: tuple[MaskRow, ...]) -> Table:

@@ -52,7 +52,7 @@ def test_every_command_has_help(name: str) -> None:
 
 
 def test_the_commands_are_those_of_the_design() -> None:
-    expected = {"run", "plan", "status", "collect", "report", "inspect", "trial", "sync", "ui"}
+    expected = {"run", "plan", "status", "collect", "report", "inspect", "trial", "sync", "ui", "bench"}
     assert expected <= set(main.commands)
 
 

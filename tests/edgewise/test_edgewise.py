@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 
 import mica
 from mica import models
+from mica.data import datasets
 from mica.edgewise import Edgewise, edgewise, network
+from mica.training.images import image_set
 from tests.compaction.test_compact import draws_dropout_by_function
 from tests.oracle.networks import random_masks, random_network
 
@@ -137,3 +140,24 @@ def test_every_step_of_the_papers_networks_from_a_common_state(name: str, method
     model = models.build(name, input_shape=shape, classes=10, seed=0).double()
     masks = mica.sparsify(model, method, 10**2.5, 0, input_shape=shape)
     assert check(model, masks, shape, batch=16, lr=0.05) == sum(len(m.shape) == 4 for m in masks.values())
+
+
+@pytest.mark.parametrize("method", ["mica-igq", "rpi-igq"])
+def test_all_forms_answer_alike_on_real_images(method: str) -> None:
+    digits = datasets.get("digits")().load()
+    images = image_set(digits, "test", np.arange(60), enlarge=2).normalised(slice(None)).double()
+    shape = tuple(images.shape[1:])
+    model = models.build("vgg11", input_shape=shape, classes=10, seed=0).double()
+    masks = mica.sparsify(model, method, 10**2.5, 0, input_shape=shape)
+    with torch.no_grad():
+        model(images)  # running statistics of some training
+        small = mica.compact(model, masks, shape)
+        mica.apply(small.model, small.masks)
+        sparse = edgewise(small)
+        assert sparse is not None
+        mica.apply(sparse.model, sparse.masks)
+        mica.apply(model, masks)
+        answers = [network.eval()(images) for network in (model, small.model, sparse.model)]
+    for found in answers[1:]:
+        assert_close(found, answers[0], 1e-9, method)
+    assert answers[0].std() > 0
