@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -79,9 +80,6 @@ def run(sweep: Path, storage: str | None, address: str | None, retry_failed: boo
 
     Type it again after any interruption, or after adding to the file: finished trials are kept.
     """
-    from mica.report.overview import status_of
-    from mica.report.report import write_report
-    from mica.sweep.results import open_results
     from mica.sweep.sweep import open_sweep, run_sweep
 
     opened = open_sweep(sweep, storage)
@@ -93,12 +91,17 @@ def run(sweep: Path, storage: str | None, address: str | None, retry_failed: boo
     for source in opened.grid.sources.values():
         out.print(f"data: {source.description}", highlight=False)
     run_sweep(opened, out, address=address, retry_failed=retry_failed)
-    results = open_results(sweep, storage)
-    write_report(results, out)
-    if left := total - len(results.stored):
+    # In a process of its own: this one stays small, however many records there are.
+    place = ["--storage", storage] if storage else []
+    sys.stdout.flush()
+    shown_by = subprocess.run([sys.executable, "-m", "mica.cli", "report", str(sweep), *place])
+    if shown_by.returncode:
+        sys.exit(shown_by.returncode)
+    after = open_sweep(sweep, storage)
+    if left := len(after.missing()):
         err.print(f"interrupted: {left} trials are missing; the same line again goes on", style="yellow")
         sys.exit(EXIT_INTERRUPTED)
-    if failed := len(status_of(results)["failures"]):  # those of earlier runs too
+    if failed := list(after.outcomes.values()).count("failed"):  # those of earlier runs too
         out.print(f"{failed} trials failed; `mica-sweep status {sweep}` says why", style="red")
         sys.exit(EXIT_TRIALS_FAILED)
 
@@ -154,7 +157,7 @@ def collect(sweep: Path, storage: str | None) -> None:
     from mica.sweep.tables import write_tables
 
     results = open_results(sweep, storage)
-    for name in write_tables(results.store.load().values(), results.store.folder):
+    for name in write_tables(results.everything.values(), results.store.folder):
         click.echo(f"{results.store.folder.place}/{name}")
 
 
@@ -265,15 +268,14 @@ def bench(as_json: bool, **options: Any) -> None:
 @STORAGE
 def sync(sweep: Path, storage: str | None) -> None:
     """Bring MLflow up to date with the records, without duplicates."""
-    from mica.sweep.sweep import open_sweep
+    from mica.sweep.results import open_results
     from mica.sweep.tracking import sync as sync_records
 
-    opened = open_sweep(sweep, storage)
+    opened = open_results(sweep, storage)
     uri = opened.mlflow_uri
     if uri is None:
         raise UserError(f"{sweep}: mlflow is off in this sweep")
-    items = ((key, stored.record) for key, stored in opened.stored.items())
-    found = sync_records(uri, opened.spec.name, items)
+    found = sync_records(uri, opened.name, ((key, item.record) for key, item in opened.stored.items()))
     click.echo(
         f"{shown(uri)}: {found.logged} trials added, {found.present} were there, {found.failed} failed"
     )

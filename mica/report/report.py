@@ -21,7 +21,7 @@ def write_report(results: Results, console: Console, *, published: str | None = 
         console.print(f"{results.name}: no finished trial yet", highlight=False)
         return
     trials = trials_frame(results.stored.values())
-    write_tables(results.store.load().values(), folder)
+    write_tables(results.everything.values(), folder)
     with tempfile.TemporaryDirectory(prefix="mica-figures-") as scratch:
         figures = draw(trials, Path(scratch), published=published)
         folder.upload(Path(scratch), FIGURES)

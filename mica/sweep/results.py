@@ -18,6 +18,8 @@ class Results:
     name: str
     store: Store
     stored: Mapping[str, Stored]
+    everything: Mapping[str, Stored]
+    """All records of the store, other sweeps' too."""
     trials: Mapping[str, TrialSpec]
     """Key → trial: the sweep's whole grid, or the trials that have a record."""
     mlflow_uri: str | None
@@ -29,15 +31,15 @@ def open_results(place: Path, storage: str | None = None) -> Results:
     """The results of a sweep file or of a results folder; writes nothing. Raises `UserError`."""
     if place.suffix in (".yaml", ".yml") or place.is_file():
         sweep = open_sweep(place, storage)
-        trials = sweep.grid.trials
-        return Results(sweep.spec.name, sweep.store, sweep.stored, trials, sweep.mlflow_uri, place)
+        everything, trials = sweep.store.load(), sweep.grid.trials
+        stored = {key: everything[key] for key in trials if key in everything}
+        return Results(sweep.spec.name, sweep.store, stored, everything, trials, sweep.mlflow_uri, place)
     store = Store(storage or str(place))
     if not store.folder.list(RECORDS) and not store.folder.list(SEGMENTS):
         raise UserError(f"{place}: neither a sweep file (.yaml) nor a folder with results")
     stored = store.load()
-    return Results(
-        place.name, store, stored, {key: item.record.spec for key, item in stored.items()}, None, place
-    )
+    trials = {key: item.record.spec for key, item in stored.items()}
+    return Results(place.name, store, stored, stored, trials, None, place)
 
 
 def find_trial(key: str, place: Path, storage: str | None = None) -> tuple[str, TrialSpec, Stored | None]:

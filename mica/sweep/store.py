@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +15,7 @@ from mica.errors import UserError
 from mica.sweep.files import Folder
 from mica.sweep.layout import RECORDS, SEGMENTS, SET_ASIDE, kept_path, record_path
 from mica.trial.record import RECORD_VERSION, Record
+from mica.words import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -47,15 +48,25 @@ class Store:
         content = self.folder.read(path)
         return None if content is None else self._decode(path, content)
 
+    def loose_keys(self) -> set[str]:
+        """Keys of the records that are not folded."""
+        return {Path(path).stem for path in self.folder.list(RECORDS)}
+
     def load(self) -> dict[str, Stored]:
         """All records by key. Files that are no records are set aside and reported."""
-        found = self._segments()
+        return {stored.key: stored for stored in self._all()}
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """How each trial ended, by key: what a driver needs, in little memory however large the store."""
+        return {stored.key: stored.record.outcome for stored in self._all()}
+
+    def _all(self) -> Iterator[Stored]:
+        """Every record; of a key the newest comes last: a loose one is newer than a folded one."""
+        yield from self._segments()
         for path in self.folder.list(RECORDS):
-            content = self.folder.read(path)
-            stored = self._decode(path, content or b"")
-            if stored is not None:  # a loose record is newer than a folded one
-                found[stored.key] = stored
-        return found
+            stored = self._decode(path, self.folder.read(path) or b"")
+            if stored is not None:
+                yield stored
 
     def fold(self, at_least: int = FOLD_FROM) -> int:
         """Fold the loose records into one segment if there are enough; returns how many.
@@ -85,8 +96,7 @@ class Store:
         """Take over the files that a trial keeps."""
         self.folder.upload(folder, kept_path(key))
 
-    def _segments(self) -> dict[str, Stored]:
-        found: dict[str, Stored] = {}
+    def _segments(self) -> Iterator[Stored]:
         for path in self.folder.list(SEGMENTS):
             content = self.folder.read(path)  # a failing network must not count as a torn file
             try:
@@ -96,12 +106,9 @@ class Store:
                 continue
             for content in contents:
                 try:
-                    stored = _decode(content)
+                    yield _decode(content)
                 except _Unsound as error:  # its neighbours are sound: they stay where they are
                     log.warning("%s: one of its records is not sound (%s) and is left out", path, error)
-                else:
-                    found[stored.key] = stored
-        return found
 
     def _decode(self, path: str, content: bytes) -> Stored | None:
         """The record in a loose file; None, and the file set aside, when there is none in it."""
@@ -124,9 +131,9 @@ class _Unsound(Exception):
     """What stands in the place of a record is none."""
 
 
-def done(stored: Iterable[Stored], *, retry_failed: bool) -> set[str]:
+def done(outcomes: Mapping[str, Outcome], *, retry_failed: bool) -> set[str]:
     """Keys that need not run again."""
-    return {item.key for item in stored if not (retry_failed and item.record.outcome == "failed")}
+    return {key for key, outcome in outcomes.items() if not (retry_failed and outcome == "failed")}
 
 
 def _encode(stored: Stored) -> bytes:

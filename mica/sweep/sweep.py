@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from mica.sweep.store import Store, Stored, done
 from mica.sweep.worker import failed
 from mica.trial.record import Record
 from mica.trial.spec import TrialSpec
+from mica.words import Outcome
 
 if TYPE_CHECKING:  # Ray takes seconds to import: only those who run trials wait for it
     from mica.sweep.ray_driver import Ended, Work
@@ -26,17 +28,21 @@ if TYPE_CHECKING:  # Ray takes seconds to import: only those who run trials wait
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's file, its trials, and what its store holds of them."""
+    """A sweep's file, its trials, and the store of their records."""
 
     spec: SweepSpec
     grid: Grid
     store: Store
-    stored: Mapping[str, Stored]
-    """The records of this sweep's trials, by key."""
+
+    @cached_property
+    def outcomes(self) -> Mapping[str, Outcome]:
+        """How those of this sweep's trials ended that have a record, by key; read once."""
+        found = self.store.outcomes()
+        return {key: found[key] for key in self.grid.trials if key in found}
 
     def missing(self, *, retry_failed: bool = False) -> dict[str, TrialSpec]:
         """Trials that have no record yet; failed ones too when they are to be retried."""
-        finished = done(self.stored.values(), retry_failed=retry_failed)
+        finished = done(self.outcomes, retry_failed=retry_failed)
         return {key: trial for key, trial in self.grid.trials.items() if key not in finished}
 
     @property
@@ -50,7 +56,7 @@ class Sweep:
 
 
 def open_sweep(path: Path, storage: str | None = None) -> Sweep:
-    """Read a sweep file and its store; writes nothing. Raises `UserError`."""
+    """Read a sweep file; writes nothing. Raises `UserError`."""
     spec = load_sweep(path)
     if storage:
         spec = spec.model_copy(update={"storage": storage})
@@ -58,9 +64,7 @@ def open_sweep(path: Path, storage: str | None = None) -> Sweep:
         grid = expand(spec)
     except UserError as error:
         raise UserError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
-    store = Store(spec.store)
-    stored = store.load()
-    return Sweep(spec, grid, store, {key: stored[key] for key in grid.trials if key in stored})
+    return Sweep(spec, grid, Store(spec.store))
 
 
 def run_sweep(
@@ -84,10 +88,9 @@ def run_sweep(
         with console.status("reading the data, tracing the networks"):
             data = check(missing, sweep.grid.sources, sweep.spec.resources)
             sweep.store.folder.check_writable()
-        with Lease(sweep.store.folder) as lease, _tracker(sweep, console) as track:
-            sweep.store.fold()
+        with Lease(sweep.store.folder) as lease, _folding(sweep.store), _tracker(sweep, console) as track:
             # Another driver may have run some of them while this one waited for Ray and the data.
-            finished = done(sweep.store.load().values(), retry_failed=retry_failed)
+            finished = done(sweep.store.outcomes(), retry_failed=retry_failed)
             left = {key: trial for key, trial in missing.items() if key not in finished}
             trials, resources = longest_first(left), sweep.spec.resources
             work = Work(sweep.spec.name, trials, data, sweep.store, resources, grows)
@@ -118,6 +121,13 @@ def _record(ended: "Ended", work: "Work") -> Record:
 
 
 @contextmanager
+def _folding(store: Store) -> Iterator[None]:
+    """Folds the records once MLflow has been told of them: it is told of loose ones only."""
+    yield
+    store.fold()
+
+
+@contextmanager
 def _tracker(sweep: Sweep, console: Console) -> Iterator[Callable[[str], None]]:
     """Sends the records of keys to MLflow in the background, or nowhere when it is off."""
     uri = sweep.mlflow_uri
@@ -127,12 +137,14 @@ def _tracker(sweep: Sweep, console: Console) -> Iterator[Callable[[str], None]]:
     from mica.sweep.tracking import Tracker
 
     def read(key: str) -> Record:
-        return (sweep.store.loose(key) or sweep.stored[key]).record
+        stored = sweep.store.loose(key)
+        assert stored is not None, f"the record of {key} has vanished"
+        return stored.record
 
     tracker = Tracker(uri, sweep.spec.name, read)
     tracker.start()
-    for key in sweep.stored:  # what an earlier run was stopped before it could show
-        tracker.log(key)
+    for key in sweep.store.loose_keys() & set(sweep.outcomes):
+        tracker.log(key)  # what an earlier run was stopped before it could show
     try:
         yield tracker.log
     finally:

@@ -35,7 +35,7 @@ FIGURES = Figures(
 
 
 def results(trials: dict[str, TrialSpec], stored: dict[str, Stored] | None = None) -> Results:
-    return Results("name", Store("memory"), stored or {}, trials, None, Path("sweep.yaml"))
+    return Results("name", Store("memory"), stored or {}, {}, trials, None, Path("sweep.yaml"))
 
 
 def trial(log10_ratio: float = 1.0) -> TrialSpec:

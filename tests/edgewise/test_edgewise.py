@@ -119,7 +119,7 @@ def compactable(seed: int) -> bool:
     return not draws_dropout_by_function(random_network(seed))
 
 
-@pytest.mark.parametrize("seed", filter(compactable, range(44)))
+@pytest.mark.parametrize("seed", [seed for seed in range(44) if compactable(seed)])
 def test_every_step_of_a_random_network_from_a_common_state(seed: int) -> None:
     torch.manual_seed(seed)
     net = random_network(seed).double()
