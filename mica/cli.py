@@ -94,7 +94,9 @@ def run(sweep: Path, storage: str | None, address: str | None, retry_failed: boo
     # In a process of its own: this one stays small, however many records there are.
     place = ["--storage", storage] if storage else []
     sys.stdout.flush()
-    shown_by = subprocess.run([sys.executable, "-m", "mica.cli", "report", str(sweep), *place])
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # a user's own modules are found there
+    command = [sys.executable, "-m", "mica.cli", "report", str(sweep), *place]
+    shown_by = subprocess.run(command, env=paths)
     if shown_by.returncode:
         sys.exit(shown_by.returncode)
     after = open_sweep(sweep, storage)
@@ -256,11 +258,14 @@ def bench(as_json: bool, **options: Any) -> None:
     plan = plan_of(**options)
     with err.status("measuring") as shown:
         figures = measure(plan, lambda what: shown.update(f"measuring {what}"))
-    save(figures)
     if as_json:
         click.echo(figures.model_dump_json(indent=2))
     else:
         out.print(tables(figures))
+    try:
+        save(figures)
+    except OSError as error:
+        err.print(f"`mica-sweep plan` will not know of these figures: {error}", style="yellow")
 
 
 @main.command()

@@ -86,7 +86,7 @@ def export(
 
 
 def load_exported(path: str | Path, model: nn.Module) -> Compact:
-    """The small network that `export` wrote, on the CPU, in eval mode; it can be trained on.
+    """The small network that `export` wrote, on the CPU, in eval mode, masks applied: it can be trained on.
 
     Args:
         path: the folder.
@@ -113,6 +113,7 @@ def load_exported(path: str | Path, model: nn.Module) -> Compact:
     except (KeyError, IndexError, RuntimeError) as error:
         raise UserError(f"{folder} was exported from a network of another architecture: {error}") from error
     small.model.eval()
+    apply(small.model, small.masks)
     return small
 
 

@@ -26,7 +26,7 @@ def functional(graph: LayerGraph, masks: Mapping[str, Tensor]) -> Masks:
         graph: the traced network.
         masks: layer name → bool tensor of the weight's shape.
     """
-    return Masks({name: openings & masks[name].cpu() for name, openings in openings(graph, masks).items()})
+    return Masks({name: places & masks[name].cpu() for name, places in openings(graph, masks).items()})
 
 
 def openings(

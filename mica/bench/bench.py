@@ -1,21 +1,17 @@
 """Run the benchmark: which cases, in which order, and what is said on the way."""
 
-import platform
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import numpy as np
 import torch
 
-import mica
 from mica.bench.figures import Figures, MaskRow, StepRow
 from mica.bench.masks import time_masks
 from mica.bench.steps import Case, Setting, peak_gflops, time_case
 from mica.bench.trials import time_trials
 from mica.models import models as known_models
-from mica.trial.runner import checked_device
+from mica.trial.runner import checked_device, compute_exactly, provenance
 
 _RATIOS = {"vgg16": (2.0, 3.0, 3.5, 4.0, 4.5, 5.0), "resnet20": (1.0, 2.0, 3.0)}
 _RATIOS_OF_OTHERS = (1.0, 2.0, 3.0)
@@ -63,7 +59,8 @@ def plan_of(
 def measure(plan: Plan, announce: Callable[[str], None]) -> Figures:
     """Measure everything of the plan, telling what comes next; slow cases first warm the machine up."""
     device = plan.setting.device
-    started = datetime.now(UTC).isoformat(timespec="seconds")
+    started = datetime.now(UTC)
+    compute_exactly()
     announce("the machine's peak")
     peaks = {"fp32": peak_gflops(device, "fp32"), "bf16": peak_gflops(device, "bf16")}
     steps: list[StepRow] = []
@@ -79,16 +76,9 @@ def measure(plan: Plan, announce: Callable[[str], None]) -> Figures:
         announce(f"{plan.trials:,} trials that do nothing, through Ray")
         trials = time_trials(plan.trials)
     return Figures(
-        device=torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
-        host=socket.gethostname(),
-        threads=torch.get_num_threads(),
-        started=started,
-        versions={
-            "mica": mica.__version__,
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "numpy": np.__version__,
-        },
+        **provenance(device, started).model_dump(
+            include={"device", "host", "threads", "started", "versions"}
+        ),
         peak_gflops=peaks,
         steps=tuple(steps),
         masks=tuple(masks),

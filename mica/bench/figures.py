@@ -74,7 +74,7 @@ class TrialsRow(_Row):
 
     trials: int
     seconds: float
-    """Ray's start included."""
+    """Of the whole command: Ray's start, tables and figures included."""
     driver_mb: float
     """Peak resident memory of the driver."""
 
@@ -95,9 +95,9 @@ class Figures(_Row):
 
 
 def save(figures: Figures) -> None:
-    """Keep figures for `mica-sweep plan`; what an earlier run on this machine measured besides stays."""
+    """Keep figures for `mica-sweep plan`; what an earlier run in the same setting measured besides stays."""
     before = saved()
-    if before is not None and (before.host, before.device) == (figures.host, figures.device):
+    if before is not None and _setting(before) == _setting(figures):
         rows = {_case(row): row for row in (*before.steps, *figures.steps)}
         masks = {_case(row): row for row in (*before.masks, *figures.masks)}
         kept = {"steps": tuple(rows.values()), "masks": tuple(masks.values())}
@@ -115,6 +115,10 @@ def saved() -> Figures | None:
         return Figures.model_validate_json(_place().read_text())
     except (OSError, ValidationError):
         return None
+
+
+def _setting(figures: Figures) -> tuple[object, ...]:
+    return figures.host, figures.device, figures.threads, figures.versions
 
 
 def _case(row: StepRow | MaskRow) -> tuple[str, str, float, str]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 import numpy as np
 
 from mica.bench.figures import Figures
-from mica.methods import parse_method
+from mica.methods import is_ranking, parse_method
 from mica.report.overview import Forecast
 from mica.sweep.cost import training_images
 from mica.sweep.results import Results
@@ -15,19 +15,21 @@ from mica.trial.spec import TrialSpec
 _EVALUATION = 0.2
 """Time of an epoch's evaluation on validation and test images / time of its training, about."""
 
-Times = dict[tuple[str, str, int], dict[float, list[float]]]
-"""Data set, network and epochs → log10 of the ratio → seconds of the trials done."""
+Times = dict[tuple[str, str, int, str], dict[float, list[float]]]
+"""Data set, network, epochs and pruner → log10 of the ratio → seconds of the trials done."""
 
 
 def forecast(results: Results, figures: Figures | None) -> Forecast | None:
     """The hours of what has no record; None where neither records nor figures tell of some trial.
 
-    A trial is taken to last as the mean of those of the same data, network and epochs whose ratio is
-    nearest; without any, as its steps and its mask do in the benchmark.
+    A trial is taken to last as the mean of those of the same data, network, epochs and pruner whose ratio
+    is nearest; without any, as its steps and its mask do in the benchmark.
     """
     done: Times = defaultdict(lambda: defaultdict(list))
     for item in results.stored.values():
         where, spec = item.record.provenance, item.record.spec
+        if item.record.outcome == "failed":
+            continue
         spent = where.seconds_data + where.seconds_mask + where.seconds_train
         done[_workload(spec)][spec.log10_ratio].append(spent)
     seconds, bases = 0.0, set()
@@ -48,13 +50,14 @@ def forecast(results: Results, figures: Figures | None) -> Forecast | None:
     return Forecast(seconds / 3600, " and ".join(sorted(bases))) if bases else None
 
 
-def _workload(spec: TrialSpec) -> tuple[str, str, int]:
-    return spec.data.label, spec.model.label, spec.protocol.epochs
+def _workload(spec: TrialSpec) -> tuple[str, str, int, str]:
+    return spec.data.label, spec.model.label, spec.protocol.epochs, parse_method(spec.method).pruner
 
 
 def _measured(spec: TrialSpec, figures: Figures) -> float | None:
     """Seconds of a trial by the benchmark; None where it has not timed the network."""
     protocol, method = spec.protocol, parse_method(spec.method)
+    scored = method.distribution if is_ranking(method.distribution) else method.pruner
     steps = {
         row.log10_ratio: math.log(sum(row.mica_ms) / len(row.mica_ms))
         for row in figures.steps
@@ -65,7 +68,7 @@ def _measured(spec: TrialSpec, figures: Figures) -> float | None:
     masks = {
         row.log10_ratio: sum(row.seconds) / len(row.seconds)
         for row in figures.masks
-        if row.model == spec.model.name and {method.pruner, method.distribution} & set(row.method.split("-"))
+        if row.model == spec.model.name and parse_method(row.method).pruner == scored
     }
     if not steps:
         return None

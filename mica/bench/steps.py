@@ -49,6 +49,8 @@ _QUEUED = 50
 """Steps during which a GPU's use is looked at."""
 _GPU_CONTEXT = 600_000_000
 """Bytes that a process takes of a GPU before its first tensor, about."""
+_GPU_DATA = 2 * 60_000 * 3 * 40 * 40
+"""Bytes of CIFAR's images, padded and not."""
 _SHARE = 4
 """Up to so many of mica's steps a round: they are the shorter ones."""
 
@@ -129,7 +131,7 @@ def _race(case: Case, setting: Setting, seed: int) -> _Race:
         masked_dense=masked_dense,
         mica=mine,
         loss_difference=abs(first[0] - first[1]) / abs(first[0]),
-        gpu=_gpu_use(ours, device) if device.startswith("cuda") else None,
+        gpu=_gpu_use(ours, small, device) if device.startswith("cuda") else None,
     )
 
 
@@ -146,7 +148,7 @@ def _masked_dense(model: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[Te
     return forward
 
 
-def _gpu_use(run_step: Callable[[], Tensor], device: str) -> GpuUse:
+def _gpu_use(run_step: Callable[[], Tensor], model: nn.Module, device: str) -> GpuUse:
     """What steps that follow each other without a wait take of the GPU."""
     held = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
@@ -154,10 +156,12 @@ def _gpu_use(run_step: Callable[[], Tensor], device: str) -> GpuUse:
         run_step()
     try:
         busy = torch.cuda.utilization(device) / 100
-    except ModuleNotFoundError:
+    except Exception:  # no nvidia-ml-py, or a driver that does not tell
         busy = None
     torch.cuda.synchronize(device)
-    memory = torch.cuda.max_memory_allocated(device) - held + _GPU_CONTEXT
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    lasting = 2 * weights + _GPU_DATA + _GPU_CONTEXT  # momentum too
+    memory = torch.cuda.max_memory_allocated(device) - held + lasting
     return GpuUse(busy=busy, memory=memory / torch.cuda.get_device_properties(device).total_memory)
 
 

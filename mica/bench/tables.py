@@ -78,7 +78,7 @@ def _masks(rows: tuple[MaskRow, ...]) -> Table:
 def _trials(row: TrialsRow) -> str:
     each = 1000 * row.seconds / row.trials
     return (
-        f"{row.trials:,} trials that do nothing: {row.seconds:.0f} s, Ray's start included; "
+        f"{row.trials:,} trials that do nothing: {row.seconds:.0f} s, Ray's start and the report included; "
         f"{each:.0f} ms a trial, {row.trials / row.seconds:.0f} trials a second; "
         f"the driver took at most {row.driver_mb:.0f} MB"
     )

@@ -24,7 +24,7 @@ mlflow: false
 
 
 def time_trials(count: int) -> TrialsRow:
-    """Run so many trials by `mica-sweep run`, in a process and a folder of their own.
+    """Run so many trials by `mica-sweep run` on this machine, in a process and a folder of their own.
 
     Raises:
         UserError: the sweep fails; its last lines say why.
@@ -35,7 +35,9 @@ def time_trials(count: int) -> TrialsRow:
         begin = time.perf_counter()
         with open(Path(folder, "log"), "w+") as log:
             driver = subprocess.Popen(
-                [sys.executable, "-m", "mica.cli", "run", str(sweep)], stdout=log, stderr=log
+                [sys.executable, "-m", "mica.cli", "run", str(sweep), "--address", "local"],
+                stdout=log,
+                stderr=log,
             )
             most = 0.0
             while driver.poll() is None:

@@ -2,15 +2,16 @@
 
 from typing import Any
 
+import numba
 import numpy as np
 import torch
+from numba.core import config
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from mica.edgewise import kernels
-from mica.edgewise.jit import use_threads
-from mica.edgewise.kernels import Norm
-from mica.edgewise.taps import Ints, runs, taps
+from mica.edgewise.kernels import Ints, Norm
+from mica.edgewise.taps import runs, taps
 
 
 class Block(nn.Module):
@@ -34,7 +35,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight, shift = (self.norm.weight, self.norm.bias) if self.norm is not None else (None, None)
         out: Tensor = _Function.apply(x, self.values, self.bias, weight, shift, self)  # type: ignore[no-untyped-call]
-        return out
+        return out.permute(3, 0, 1, 2)
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the convolution's output."""
@@ -68,11 +69,15 @@ class _Function(torch.autograd.Function):
         beta: Tensor | None,
         block: Block,
     ) -> Tensor:
-        use_threads()
+        _use_threads()
         x = _chwn(x)
         height, width, images = x.shape[1:]
         rows, columns = block.size(height, width)
         z = x.new_empty(block.channels, rows, columns, images)
+        if block.norm is not None and block.norm.training and z[0].numel() == 1:
+            raise ValueError(
+                f"batch norm in training needs more than one value a channel, found {tuple(z.shape)}"
+            )
         out = (
             z
             if block.bare
@@ -90,17 +95,19 @@ class _Function(torch.autograd.Function):
         if ctx.norm.by_batch and block.norm is not None and block.norm.num_batches_tracked is not None:
             block.norm.num_batches_tracked.add_(1)
         ctx.block = block
-        ctx.save_for_backward(x, values, z)
-        return out.permute(3, 0, 1, 2)
+        # A bare convolution is its own output, which whoever reads it may overwrite: nobody needs it later.
+        ctx.save_for_backward(x, values, None if block.bare else z)
+        return out
 
     @staticmethod
     @once_differentiable
     @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        use_threads()
+        _use_threads()
         block: Block = ctx.block
         x, values, z = ctx.saved_tensors
-        gradient = _chwn(gradients[0])
+        gradient = gradients[0].contiguous()
+        z = gradient if z is None else z
         d_z = gradient if block.bare else torch.empty_like(z)
         d_x = torch.empty_like(x) if ctx.needs_input_grad[0] else x[:0]
         d_values, d_gamma, d_beta = torch.empty_like(values), z.new_empty(len(z)), z.new_empty(len(z))
@@ -117,6 +124,16 @@ class _Function(torch.autograd.Function):
             d_beta if block.norm is not None else None,
             None,
         )
+
+
+def _use_threads() -> None:
+    """Let kernels called from this thread use as many threads as torch may."""
+    asked = torch.get_num_threads()
+    count = min(asked, config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    if numba.get_num_threads() != count:
+        numba.set_num_threads(count)
+    if torch.get_num_threads() != asked:  # numba's pool, as it starts, sets the count that torch goes by
+        torch.set_num_threads(asked)
 
 
 def _chwn(x: Tensor) -> Tensor:

@@ -2,24 +2,71 @@
 
 Arrays are CHWN: (channels, rows, columns, images). A channel is normalised while it is in cache.
 
-One file, because numba keeps machine code by the date of the file that a kernel stands in, and would miss a
-change of another.
+One file, types and compiler settings included, because numba keeps machine code by the date of the file that
+a kernel stands in, and would miss a change of another.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
 
+import numba
 import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from mica.edgewise.jit import kernel, part
-from mica.edgewise.taps import Ints, Taps
-
+Ints = NDArray[np.int64]
 Floats = NDArray[Any]
 """float32 or float64, all arguments of a call alike."""
 
 _PARTS = 4
 """Pieces that the channels of a row are cut into for the threads; results do not depend on it."""
+
+
+_FLOATS = {"contract", "reassoc", "nsz"}
+"""Sums may be reordered and multiply-adds fused; NaN and infinity stay what they are, so that a training
+that diverges is seen to."""
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def kernel(function: _Function) -> _Function:
+    """Compile a function whose `prange` loops run on several threads."""
+    return _compiled(function, parallel=True)
+
+
+def part(function: _Function) -> _Function:
+    """Compile a function that kernels call, or that calls kernels."""
+    return _compiled(function, parallel=False)
+
+
+def _compiled(function: _Function, *, parallel: bool) -> _Function:
+    for cache in (True, False):
+        try:
+            compiled: Any = numba.njit(parallel=parallel, nogil=True, cache=cache, fastmath=_FLOATS)(function)
+            break
+        except RuntimeError:  # no folder to keep machine code in: each process compiles anew
+            continue
+    return cast(_Function, compiled)
+
+
+class Taps(NamedTuple):
+    """What each output channel of a convolution reads, edge by edge.
+
+    Output (row, column) reads input (row · stride + dy, column · stride + dx) / divisor, where that is whole
+    and inside the input. A convolution has divisor 1; its transpose, which carries gradients back, has
+    stride 1 and the convolution's stride as its divisor.
+    """
+
+    starts: Ints
+    """(channels + 1,): the edges of output channel c are starts[c] up to starts[c + 1]."""
+    source: Ints
+    """(edges,): the input channel of each edge; `dy`, `dx` and `order` likewise."""
+    dy: Ints
+    dx: Ints
+    order: Ints
+    """Which of the layer's values each edge has."""
+    stride: Ints
+    """(2,): down and across; `divisor` likewise."""
+    divisor: Ints
 
 
 class Norm(NamedTuple):
@@ -256,7 +303,7 @@ def _largest(plane: Floats, top: int, left: int, pool: int, sign: float, best: F
             z = plane[y, x]
             for n in range(len(best)):
                 value = sign * z[n]
-                best[n] = best[n] if best[n] >= value else value
+                best[n] = value if value > best[n] or value != value else best[n]  # a NaN stays
 
 
 @part

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
@@ -41,11 +40,6 @@ class Edgewise:
                 weight.zero_()[self.small.masks[name]] = block.values
 
 
-def available() -> bool:
-    """Whether the kernels' compiler is installed."""
-    return find_spec("numba") is not None
-
-
 def edgewise(small: Compact) -> Edgewise | None:
     """Replace the convolutions of a compact network that are sparse enough; None if less than half are.
 
@@ -56,9 +50,12 @@ def edgewise(small: Compact) -> Edgewise | None:
     chosen = [name for name in small.masks if _suits(small, name)]
     convolutions = sum(mask.ndim == 4 for mask in small.masks.values())
     # A few among dense ones would lose on the way from layout to layout what they gain.
-    if not chosen or 2 * len(chosen) < convolutions or not available():
+    if not chosen or 2 * len(chosen) < convolutions:
         return None
-    from mica.edgewise.block import Block
+    try:
+        from mica.edgewise.block import Block
+    except ImportError:  # no numba for this machine or this numpy: the dense convolutions are as right
+        return None
 
     graph = fx.Graph()
     graph.output(graph.graph_copy(small.model.graph, {}))
@@ -124,7 +121,9 @@ def _is_norm(node: fx.Node, module: nn.Module | None) -> bool:
 
 
 def _is_relu(node: fx.Node, module: nn.Module | None) -> bool:
-    return isinstance(module, nn.ReLU) or node.target in (torch.relu, F.relu, "relu", "relu_")
+    if module is not None:  # then the target is a path, which may be called "relu" and be anything
+        return isinstance(module, nn.ReLU)
+    return node.target in (torch.relu, F.relu, "relu", "relu_")
 
 
 def _is_pool(node: fx.Node, module: nn.Module | None) -> bool:

@@ -1,38 +1,15 @@
 """A layer's kept edges as lists that the kernels walk along."""
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-Ints = NDArray[np.int64]
+from mica.edgewise.kernels import Ints, Taps
 
 _IN_CACHE = 4096
 """Values that a kernel sums up at a time: with a few inputs beside them they fit the first-level cache."""
-
-
-class Taps(NamedTuple):
-    """What each output channel of a convolution reads, edge by edge.
-
-    Output (row, column) reads input (row · stride + dy, column · stride + dx) / divisor, where that is whole
-    and inside the input. A convolution has divisor 1; its transpose, which carries gradients back, has
-    stride 1 and the convolution's stride as its divisor.
-    """
-
-    starts: Ints
-    """(channels + 1,): the edges of output channel c are starts[c] up to starts[c + 1]."""
-    source: Ints
-    """(edges,): the input channel of each edge; `dy`, `dx` and `order` likewise."""
-    dy: Ints
-    dx: Ints
-    order: Ints
-    """Which of the layer's values each edge has."""
-    stride: Ints
-    """(2,): down and across; `divisor` likewise."""
-    divisor: Ints
 
 
 def taps(conv: nn.Conv2d, mask: Tensor) -> tuple[Taps, Taps]:

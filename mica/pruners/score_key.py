@@ -55,8 +55,9 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 
 @functools.cache
 def _code() -> str:
-    """This package's version and the source of all pruners."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
+    """This package's version, and the source of all pruners and of what they compute with."""
+    here = Path(__file__).parent
+    files = [*sorted(here.glob("*.py")), *(here.parent / name for name in ("reachability.py", "graph.py"))]
     sources = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     return repr((mica.__version__, [file.name for file in files], sources))
 

@@ -60,7 +60,8 @@ def _cached(
 ) -> Masks:
     """`_prune` with what can be used again from the cache: scores of the dense network, or else masks."""
     once = pruner.iterations == 1
-    key = score_key(pruner, network, *([] if once else [schedule, pools])) if cache else None
+    dear = pruner.needs_images or not once  # the others are computed sooner than read
+    key = score_key(pruner, network, *([] if once else [schedule, pools])) if cache and dear else None
     if cache is None or key is None:
         return _prune(pruner, network, schedule, pools)
     if not once:

@@ -14,7 +14,7 @@ from mica.sweep.progress import describe
 from mica.sweep.results import Results
 from mica.sweep.store import Stored
 from mica.training.engine import Epoch
-from mica.trial import TrialSpec, run
+from mica.trial import Record, TrialSpec, run
 
 _SHOWN_FAILURES = 5
 
@@ -135,9 +135,13 @@ def print_rerun(
     console.print(f"outcome: {record.outcome}", highlight=False)
     if stored is not None and stored.record.outcome != "failed":
         old = stored.record
-        same = (record.mask, record.results, record.epochs) == (old.mask, old.results, old.epochs)
+        same = (_digest(record), record.results, record.epochs) == (_digest(old), old.results, old.epochs)
         where = f"run on {old.provenance.device} with {old.provenance.threads} threads"
         console.print(f"{'equal to' if same else 'differs from'} its record ({where})", highlight=False)
+
+
+def _digest(record: Record) -> str | None:
+    return record.mask.digest if record.mask else None
 
 
 def _state(stored: Stored | None) -> str:

@@ -217,7 +217,7 @@ class _Watcher(tune.Stopper):  # type: ignore[misc]
         self._note(ended)
         try:
             self._on_end(ended)
-        except OSError as error:  # the record is safe; only its line on the screen is late
+        except OSError as error:  # a record that is not safe now is missing, and the next run's to make
             log.warning("trial %s: %s", ended.key, error)
 
     def _note(self, ended: Ended) -> None:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -57,12 +59,7 @@ def run(
     """
     clock = _Clock()
     device = checked_device(device)
-    if device.startswith("cuda"):
-        # Without these, cuDNN may choose another algorithm, and other rounding, from run to run.
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
-        # fp32 means fp32: torch would let convolutions round their inputs to 10 bits.
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    compute_exactly()
     dataset = dataset or open_data(spec.data).load()
     seconds_data = clock.lap()
 
@@ -91,6 +88,15 @@ def run(
         epochs=tuple(_epoch_row(epoch) for epoch in epochs),
         provenance=provenance(device, clock.started, seconds_data, seconds_mask, clock.lap()),
     )
+
+
+def compute_exactly() -> None:
+    """The same numbers in every run on a GPU, and fp32 that is fp32."""
+    # Without these, cuDNN may choose another algorithm, and other rounding, from run to run.
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    # Torch would let convolutions round their inputs to 10 bits.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def checked_device(name: str | None) -> str:
@@ -271,6 +277,7 @@ def provenance(
             "python": platform.python_version(),
             "torch": str(torch.__version__),
             "numpy": np.__version__,
+            **({"numba": version("numba")} if find_spec("numba") else {}),
         },
     )
 

@@ -16,6 +16,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from mica.cache import cache_folder
+from mica.errors import UserError
 from mica.pruners.score_key import Tensors
 
 _BYTES = 4_000_000_000
@@ -28,8 +29,10 @@ _ALIGNED = 64
 
 def score_cache() -> "FileScoreCache":
     """This user's cache, of at most $MICA_CACHE_BYTES bytes."""
-    limit = os.environ.get("MICA_CACHE_BYTES", "")
-    return FileScoreCache(cache_folder() / "scores", int(limit) if limit.isdigit() else _BYTES)
+    limit = os.environ.get("MICA_CACHE_BYTES", str(_BYTES))
+    if not limit.isdigit():
+        raise UserError(f"MICA_CACHE_BYTES is {limit!r}; it must be a whole number of bytes")
+    return FileScoreCache(cache_folder() / "scores", int(limit))
 
 
 class FileScoreCache:

@@ -91,9 +91,32 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
-def test_what_is_not_a_number_stays_none() -> None:
+@pytest.mark.parametrize("pixel", [(0, 0), (0, 1), (1, 0), (5, 5)])
+def test_what_is_not_a_number_stays_none(pixel: tuple[int, int]) -> None:
     conv, norm = nn.Conv2d(1, 2, 3, padding=1, bias=False), nn.BatchNorm2d(2)
-    block = Block(conv, torch.ones(conv.weight.shape, dtype=torch.bool), norm, True, 2)
+    mask = torch.ones(conv.weight.shape, dtype=torch.bool)
     images = torch.randn(4, 1, 6, 6)
-    images[0, 0, 0, 0] = torch.nan
-    assert block(images).isnan().all()
+    images[0, 0, *pixel] = torch.nan
+    assert Block(conv, mask, norm, True, 2)(images).isnan().all()
+    alone = Block(conv, mask, None, True, 2)(images)
+    assert torch.equal(alone.isnan(), F.max_pool2d(conv(images).relu(), 2).isnan())
+
+
+def test_batch_norm_refuses_a_single_value_as_torch_does() -> None:
+    conv, norm = nn.Conv2d(1, 2, 1, bias=False), nn.BatchNorm2d(2)
+    block = Block(conv, torch.ones(conv.weight.shape, dtype=torch.bool), norm, True, 1)
+    with pytest.raises(ValueError, match="more than one value"):
+        block(torch.randn(1, 1, 1, 1))
+    assert block.eval()(torch.randn(1, 1, 1, 1)).isfinite().all()
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_its_output_may_be_overwritten(bare: bool) -> None:
+    conv = nn.Conv2d(2, 3, 3, bias=False).double()
+    block = Block(conv, torch.ones(conv.weight.shape, dtype=torch.bool), None, not bare, 1)
+    x = torch.randn(2, 2, 6, 6, dtype=torch.float64, requires_grad=True)
+    found = F.leaky_relu_(block(x), 0.1).square().sum()
+    straight = conv(x) if bare else conv(x).relu()
+    wanted = F.leaky_relu(straight, 0.1).square().sum()
+    for a, b in zip(*(torch.autograd.grad(loss, x) for loss in (found, wanted)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)

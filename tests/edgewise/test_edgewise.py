@@ -1,6 +1,7 @@
 """Masked, compact and edge-wise training agree in float64: step by step from a common state, and in a row."""
 
 import copy
+import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -161,3 +162,33 @@ def test_all_forms_answer_alike_on_real_images(method: str) -> None:
     for found in answers[1:]:
         assert_close(found, answers[0], 1e-9, method)
     assert answers[0].std() > 0
+
+
+class Misnamed(nn.Module):
+    """Its `relu` is none, and overwrites what it reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)
+        self.relu, self.second = nn.LeakyReLU(0.3, inplace=True), nn.Conv2d(4, 4, 3)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.norm(self.first(x)))
+        return self.head(self.second(x).mean((2, 3)))
+
+
+def test_a_module_is_what_it_is_and_not_what_it_is_called() -> None:
+    torch.manual_seed(0)
+    model, shape = Misnamed().double(), (3, 8, 8)
+    masks = mica.sparsify(model, "rpi-uniform", 2, 0, input_shape=shape)
+    assert check(model, masks, shape, batch=5, lr=0.05) == 2
+
+
+def test_without_numba_there_is_nothing_to_replace(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = models.build("resnet20", input_shape=(3, 16, 16), classes=10, seed=0)
+    masks = mica.sparsify(model, "mica-igq", 100, 0, input_shape=(3, 16, 16))
+    small = mica.compact(model, masks, (3, 16, 16))
+    assert edgewise(small) is not None
+    monkeypatch.setitem(sys.modules, "mica.edgewise.block", None)
+    assert edgewise(small) is None

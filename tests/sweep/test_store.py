@@ -3,7 +3,6 @@
 import json
 import logging
 import multiprocessing
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -15,9 +14,9 @@ from mica.errors import UserError
 from mica.sweep import store as store_module
 from mica.sweep.files import Folder
 from mica.sweep.layout import RECORDS, SEGMENTS, SET_ASIDE, record_path
-from mica.sweep.store import Store, Stored, done
+from mica.sweep.store import Store, done
 from mica.trial.record import RECORD_VERSION
-from tests.sweep.sample import record, stored
+from tests.sweep.sample import stored
 
 
 def local_store(folder: Path) -> Store:
@@ -293,14 +292,10 @@ def test_two_processes_that_write_one_key_leave_a_whole_record(local: Store) -> 
     assert len(local.folder.list("")) == 1
 
 
-def outcomes() -> Iterator[Stored]:
-    for key, outcome in zip("abcd", ("completed", "collapsed", "diverged", "failed"), strict=True):
-        yield Stored(key, "tiny", record(outcome=outcome))
-
-
 def test_all_outcomes_are_done_and_failed_ones_can_be_retried() -> None:
-    assert done(outcomes(), retry_failed=False) == set("abcd")
-    assert done(outcomes(), retry_failed=True) == set("abc")
+    outcomes = dict(zip("abcd", ("completed", "collapsed", "diverged", "failed"), strict=True))
+    assert done(outcomes, retry_failed=False) == set("abcd")
+    assert done(outcomes, retry_failed=True) == set("abc")
 
 
 @pytest.mark.parametrize("place", ["nosuch://bucket/x", "s3://bucket/x?nonsense=1"])

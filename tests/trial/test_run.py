@@ -111,7 +111,7 @@ def test_provenance_says_where_and_how_long(record: Record) -> None:
     where = record.provenance
     assert where.device == "cpu" and where.threads == 1 and where.host
     assert where.seconds_data > 0 and where.seconds_mask > 0 and where.seconds_train > 0
-    assert set(where.versions) == {"mica", "python", "torch", "numpy"}
+    assert set(where.versions) == {"mica", "python", "torch", "numpy", "numba"}
     assert where.started.endswith("+00:00")
 
 

@@ -71,10 +71,10 @@ def failing() -> dict[str, Tensor]:
 def test_masks_are_the_same_without_a_cache_cold_and_warm(method: str, tmp_path: Path) -> None:
     cache = Counting(tmp_path)
     wanted = prune(method, None)
-    assert prune(method, cache) == wanted
-    assert cache.computed == 1
-    assert prune(method, cache) == wanted
-    assert cache.computed == 1
+    kept = method != "rbpi-magnitude"  # whose scores are read no sooner than computed
+    for _ in range(2):
+        assert prune(method, cache) == wanted
+        assert cache.computed == kept
 
 
 def test_snips_scores_serve_every_ratio_and_method(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_folder_that_cannot_be_used_costs_a_warning_only(tmp_path: Path, caplo
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder that even root cannot write to")
 def test_a_read_only_folder_costs_a_warning_only(caplog) -> None:
     with caplog.at_level(logging.WARNING):
-        assert prune("rbpi-magnitude", FileScoreCache(Path("/proc/self"))) == prune("rbpi-magnitude", None)
+        assert prune("rbpi-snip", FileScoreCache(Path("/proc/self"))) == prune("rbpi-snip", None)
     assert len(caplog.records) == 1
 
 
