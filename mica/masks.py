@@ -115,4 +115,5 @@ def apply(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
             # Not a multiplication: an infinite or NaN weight under the mask must go too.
             weight.masked_fill_(~mask.to(weight.device), 0)
-        weight.register_hook(factor.mul)
+        if weight.requires_grad:
+            weight.register_hook(factor.mul)
