@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from mica.channels import channel_ids
-from mica.compaction.needed import needed_channels
+from mica.compaction.needed import needed_channels, refusal
 from mica.graph import LayerGraph
 
 
@@ -17,7 +17,7 @@ def compact_flops(graph: LayerGraph, model: nn.Module, masks: Mapping[str, Tenso
     Every edge between kept channels counts, masked or not: the small layers are dense. None where
     `mica.compact` raises `TraceError`.
     """
-    if _refused(graph, model):
+    if refusal(graph, model):
         return None
     ids = channel_ids(graph)
     keep = needed_channels(graph, ids, model, masks)
@@ -29,14 +29,3 @@ def compact_flops(graph: LayerGraph, model: nn.Module, masks: Mapping[str, Tenso
             inputs = np.count_nonzero(keep[ids[op.inputs[0]]]) if layer.groups == 1 else layer.shape[1]
             edges[op.name] = int(np.count_nonzero(keep[ids[index]]) * inputs) * math.prod(layer.shape[2:])
     return graph.flops(edges)
-
-
-def _refused(graph: LayerGraph, model: nn.Module) -> bool:
-    """Whether `mica.compact` refuses the network for its dropout or for a module that it uses twice."""
-    modules = [op for op in graph.ops if op.is_module]
-    shared = [op.name for op in modules if op.kind in ("batch_norm", "dropout")]
-    return (
-        len(set(shared)) < len(shared)
-        or any(op.kind == "dropout" and not op.is_module for op in graph.ops)
-        or any(isinstance(model.get_submodule(op.name), nn.AlphaDropout) for op in modules)
-    )

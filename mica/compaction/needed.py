@@ -35,6 +35,21 @@ def needed_channels(
         forced |= formed & ~keep
 
 
+def refusal(graph: LayerGraph, model: nn.Module) -> str | None:
+    """Why a network cannot be compacted; None if it can."""
+    seen: set[str] = set()
+    for op in graph.ops:
+        if op.kind == "dropout" and not op.is_module:
+            return "dropout by a function cannot be compacted: use a module such as nn.Dropout"
+        if op.is_module and isinstance(model.get_submodule(op.name), nn.AlphaDropout):
+            return f"module {op.name!r} (AlphaDropout) also shifts, which cannot be compacted"
+        if op.kind in ("batch_norm", "dropout"):
+            if op.name in seen:
+                return f"module {op.name!r} is used twice, for channels of which different ones stay"
+            seen.add(op.name)
+    return None
+
+
 def _links(graph: LayerGraph, name: str, mask: Tensor) -> NDArray[np.bool_]:
     """Which input unit (column) has an edge to which output unit (row)."""
     layer = graph.layers[name]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from mica.channels import channel_ids
-from mica.compaction.needed import needed_channels
+from mica.compaction.needed import needed_channels, refusal
 from mica.errors import TraceError
 from mica.masks import Masks
 from mica.tracing import Followed, follow
@@ -54,6 +54,8 @@ def compact(model: nn.Module, masks: Masks, input_shape: tuple[int, ...]) -> Com
     """
     followed = follow(model, input_shape)
     graph = followed.graph
+    if reason := refusal(graph, model):
+        raise TraceError(reason)
     ids = channel_ids(graph)
     keep = needed_channels(graph, ids, model, masks)
     kept = [torch.from_numpy(np.flatnonzero(keep[units])) for units in ids]
@@ -63,8 +65,6 @@ def compact(model: nn.Module, masks: Masks, input_shape: tuple[int, ...]) -> Com
     for index, op in enumerate(graph.ops):
         if not op.is_module:
             continue
-        if op.name in modules and op.kind in ("batch_norm", "dropout"):
-            raise TraceError(f"module {op.name!r} is used twice, for channels of which different ones stay")
         module = model.get_submodule(op.name)
         if op.kind == "layer":
             layer = graph.layers[op.name]
@@ -74,8 +74,6 @@ def compact(model: nn.Module, masks: Masks, input_shape: tuple[int, ...]) -> Com
             modules[op.name] = _slice(module, found)
             _resize(modules[op.name], -(-layer.groups * len(kept[index]) // layer.shape[0]))
         elif op.kind == "dropout":
-            if isinstance(module, nn.AlphaDropout):
-                raise TraceError(f"module {op.name!r} (AlphaDropout) also shifts, which cannot be compacted")
             modules[op.name] = _FullWidthDropout(module, len(ids[index]), kept[index])
             found = {}
         else:
@@ -149,8 +147,6 @@ def _assemble(followed: Followed, modules: Mapping[str, nn.Module]) -> nn.Module
     for node in list(graph.nodes):
         index = followed.op_of.get(node.name)
         kind = followed.graph.ops[index].kind if index is not None else ""
-        if node.op == "call_function" and kind == "dropout":
-            raise TraceError("dropout by a function cannot be compacted: use a module such as nn.Dropout")
         if kind == "flatten" and node.target in ("view", "reshape"):
             # `x.view(-1, 512)` names a size that is no longer true.
             with graph.inserting_before(node):
