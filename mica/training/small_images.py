@@ -1,0 +1,102 @@
+"""Convolutions over small images on a CPU: the weight's gradient as matrix products."""
+
+import copy
+from itertools import chain, product
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+_PIXELS = 16
+"""Largest image for which it pays: with 512 channels the library's gradient takes 2.5 (fp32) to 4 (bf16)
+times as long at 2×2 pixels, 1.2 to 1.5 times at 4×4, half as long at 8×8, on two x86 cores."""
+
+
+def quicken(network: nn.Module) -> nn.Module:
+    """The same network on the same parameters and buffers, its convolutions over small images trained faster.
+
+    It computes the same numbers but for rounding. Gradients of gradients are not supported.
+    """
+    tensors = chain(network.parameters(), network.buffers())
+    twin = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
+    for name, module in list(twin.named_modules()):
+        if name and type(module) is nn.Conv2d and _suits(module):
+            twin.set_submodule(name, _SmallImageConv2d.like(module))
+    return twin
+
+
+def _suits(conv: nn.Conv2d) -> bool:
+    return conv.groups == 1 and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+
+
+class _SmallImageConv2d(nn.Conv2d):
+    @classmethod
+    def like(cls, conv: nn.Conv2d) -> "_SmallImageConv2d":
+        """On the parameters of the other."""
+        new = cls(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,  # type: ignore[arg-type]
+            conv.stride,  # type: ignore[arg-type]
+            conv.padding,  # type: ignore[arg-type]
+            conv.dilation,  # type: ignore[arg-type]
+            bias=conv.bias is not None,
+            device="meta",
+        )
+        new.weight, new.bias = conv.weight, conv.bias
+        return new.train(conv.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or x.shape[2] * x.shape[3] > _PIXELS or not torch.is_grad_enabled():
+            return super().forward(x)
+        weight, bias = self.weight, self.bias
+        if torch.is_autocast_enabled("cpu"):
+            kind = torch.get_autocast_dtype("cpu")
+            x, weight, bias = x.to(kind), weight.to(kind), bias if bias is None else bias.to(kind)
+        out: Tensor = _Function.apply(x, weight, bias, self)  # type: ignore[no-untyped-call]
+        return out
+
+
+class _Function(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, conv: nn.Conv2d) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.conv = conv
+        return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        conv: nn.Conv2d = ctx.conv
+        d_x, _, d_bias = torch.ops.aten.convolution_backward(
+            gradients[0], x, weight, [conv.out_channels], conv.stride, conv.padding, conv.dilation,
+            False, [0, 0], 1, [ctx.needs_input_grad[0], False, conv.bias is not None],
+        )  # fmt: skip
+        d_weight = _weight_gradient(gradients[0], x, conv) if ctx.needs_input_grad[1] else None
+        return d_x, d_weight, d_bias, None
+
+
+def _weight_gradient(d_out: Tensor, x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """One matrix product for each kernel position, over the pixels where it does not read the border."""
+    d_out, x = d_out.permute(0, 2, 3, 1), x.permute(0, 2, 3, 1)
+    height, width = conv.kernel_size
+    gradient = x.new_empty(conv.out_channels, height, width, conv.in_channels)
+    for row, column in product(range(height), range(width)):
+        out_rows, in_rows = _span(conv, 0, row, x.shape[1], d_out.shape[1])
+        out_columns, in_columns = _span(conv, 1, column, x.shape[2], d_out.shape[2])
+        of_out = d_out[:, out_rows, out_columns].reshape(-1, conv.out_channels)
+        of_x = x[:, in_rows, in_columns].reshape(-1, conv.in_channels)
+        gradient[:, row, column] = of_out.T @ of_x
+    return gradient.permute(0, 3, 1, 2)
+
+
+def _span(conv: nn.Conv2d, axis: int, place: int, inputs: int, outputs: int) -> tuple[slice, slice]:
+    """Outputs that a kernel position gives to, and the inputs that it takes for them, as many."""
+    stride = conv.stride[axis]
+    shift = place * conv.dilation[axis] - int(conv.padding[axis])
+    first = max(0, -(shift // stride))
+    end = max(first, min(outputs, (inputs - 1 - shift) // stride + 1))
+    return slice(first, end), slice(first * stride + shift, end * stride + shift, stride)
