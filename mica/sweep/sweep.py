@@ -134,14 +134,9 @@ def _tracker(sweep: Sweep, console: Console) -> Iterator[Callable[[str], None]]:
     if uri is None:
         yield lambda key: None
         return
-    from mica.sweep.tracking import Tracker
+    from mica.sweep.tracker import Tracker
 
-    def read(key: str) -> Record:
-        stored = sweep.store.loose(key)
-        assert stored is not None, f"the record of {key} has vanished"
-        return stored.record
-
-    tracker = Tracker(uri, sweep.spec.name, read)
+    tracker = Tracker(uri, sweep.spec.name, sweep.store.folder.place)
     tracker.start()
     for key in sweep.store.loose_keys() & set(sweep.outcomes):
         tracker.log(key)  # what an earlier run was stopped before it could show

@@ -1,5 +1,6 @@
 """Small records by hand, what MLflow shows of them, and a process that dies while it shows them."""
 
+import socket
 from typing import Any
 
 from mica.trial import Named, Record, TrialSpec
@@ -81,3 +82,8 @@ def by_key(uri: str, sweep: str) -> dict[str, Any]:
     keys = [run.data.tags["mica.trial_key"] for run in found]
     assert len(set(keys)) == len(keys), "a trial has two runs"
     return dict(zip(keys, found, strict=True))
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

@@ -1,20 +1,17 @@
-"""MLflow shows every record once, whatever dies; and a sweep never waits for it."""
+"""MLflow shows every record once, whatever dies."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from mica.sweep.mlflow_runs import Experiment
-from mica.sweep.tracking import Report, Tracker, default_uri, sync
+from mica.sweep.tracking import Projection, Report, default_uri, sync
 from mica.trial import Record
-from tests.sweep.mlflow_records import KILLED, by_key, died, made, runs
+from tests.sweep.mlflow_records import KILLED, by_key, closed_port, died, made, runs
 
 NAMES = count()
 
@@ -157,85 +154,11 @@ def test_an_experiment_that_was_deleted_comes_back(uri: str, sweep: str) -> None
     assert by_key(uri, sweep)["k"].info.status == "FINISHED"
 
 
-def test_a_tracker_logs_in_the_background(uri: str, sweep: str) -> None:
-    tracker = Tracker(uri, sweep, lambda key: made(int(key[1:])))
-    tracker.start()
-    begin = time.monotonic()
-    for seed in range(3):
-        tracker.log(f"k{seed}")
-    assert time.monotonic() - begin < 0.1
-    assert tracker.close() == Report(logged=3)
-    assert sync(uri, sweep, [(f"k{seed}", made(seed)) for seed in range(3)]) == Report(present=3)
-    assert {run.info.status for run in runs(uri, sweep, "mica.sweep")} == {"FINISHED"}
-
-
-def test_a_record_that_cannot_be_read_is_missed_alone(uri: str, sweep: str) -> None:
-    tracker = Tracker(uri, sweep, {"k0": made(0), "k2": made(2)}.__getitem__, warn=lambda text: None)
-    tracker.start()
-    for key in ("k0", "k1", "k2"):
-        tracker.log(key)
-    assert tracker.close() == Report(logged=2, failed=1, error="KeyError: 'k1'")
-
-
-def test_what_was_handed_over_is_waited_for_as_long_as_it_goes_on(
-    uri: str, sweep: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    show = Experiment.show
-    monkeypatch.setattr(
-        Experiment, "show", lambda self, key, record: time.sleep(0.3) or show(self, key, record)
-    )
-    tracker = Tracker(uri, sweep, lambda key: made(int(key[1:])))
-    tracker._projection.connect()  # it takes longer than what is waited for here
-    tracker.start()
-    for seed in range(5):
-        tracker.log(f"k{seed}")
-    assert tracker.close(1.0) == Report(logged=5)
-
-
 def test_one_record_that_cannot_be_logged_does_not_hold_up_the_rest(uri: str, sweep: str) -> None:
     odd = made(1).model_copy(update={"spec": made(1).spec.model_copy(update={"method": "nonsense"})})
     report = sync(uri, sweep, [("k0", made(0)), ("k1", odd), ("k2", made(2))])
     assert (report.logged, report.failed) == (2, 1)
     assert report.error is not None and "nonsense" in report.error
-
-
-@pytest.fixture
-def port() -> Iterator[int]:
-    """A port that accepts connections and never answers; closed when the test closes it."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-def test_a_server_that_is_down_costs_one_warning(sweep: str) -> None:
-    warnings: list[str] = []
-    begin = time.monotonic()
-    read: list[str] = []
-    uri = f"http://name:secret@127.0.0.1:{closed_port()}"
-    tracker = Tracker(uri, sweep, lambda key: read.append(key) or made(), warn=warnings.append)
-    tracker.start()
-    for seed in range(50):
-        tracker.log(f"k{seed}")
-    report = tracker.close(30)
-    assert (report.logged, report.present, report.failed) == (0, 0, 50)
-    assert len(warnings) == 1 and "the sweep goes on" in warnings[0]
-    assert "secret" not in warnings[0]
-    assert not read, "records were read for nobody"
-    assert time.monotonic() - begin < 10
-
-
-def test_a_server_that_does_not_answer_is_not_waited_for(sweep: str, port: int) -> None:
-    tracker = Tracker(f"http://127.0.0.1:{port}", sweep, lambda key: made(), warn=lambda text: None)
-    tracker.start()
-    tracker.log("k")
-    begin = time.monotonic()
-    report = tracker.close(0.5)
-    assert time.monotonic() - begin < 2
-    assert report == Report(failed=1, error="no answer within 0.5 s")
 
 
 def test_sync_gives_up_on_a_server_that_is_down(sweep: str) -> None:
@@ -245,6 +168,15 @@ def test_sync_gives_up_on_a_server_that_is_down(sweep: str) -> None:
     assert (report.logged, report.failed) == (0, 50)
     assert report.error is not None and "127.0.0.1" in report.error
     assert time.monotonic() - begin < 10
+
+
+def test_records_are_not_read_for_nobody(sweep: str) -> None:
+    projection = Projection(f"http://127.0.0.1:{closed_port()}", sweep, pause=60)
+    read: list[str] = []
+    for seed in range(3):
+        projection.log(f"k{seed}", lambda: read.append("read") or made())
+    assert projection.report().failed == 3
+    assert not read
 
 
 def test_what_the_user_set_stays(uri: str, sweep: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,113 @@
+"""A running sweep's tracking: it takes what the trials leave, and nobody waits for it."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mica.sweep.store import Store, Stored
+from mica.sweep.tracker import Tracker
+from mica.sweep.tracking import Report, default_uri, sync
+from tests.sweep.mlflow_records import closed_port, made, runs
+
+SWEEP = "a sweep"
+RECORDS = {f"k{seed}": made(seed) for seed in range(3)}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    place = str(tmp_path_factory.mktemp("a store"))
+    for key, record in RECORDS.items():
+        Store(place).put(Stored(key, SWEEP, record))
+    return place
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+def started(uri: str, store: str, keys: list[str], warnings: list[str]) -> Tracker:
+    tracker = Tracker(uri, SWEEP, store, warn=warnings.append)
+    tracker.start()
+    begin = time.monotonic()
+    for key in keys:
+        tracker.log(key)
+    assert time.monotonic() - begin < 0.1
+    return tracker
+
+
+def test_it_logs_in_the_background(store: str, warnings: list[str]) -> None:
+    uri = default_uri(store)
+    assert started(uri, store, [*RECORDS], warnings).close() == Report(logged=3)
+    assert sync(uri, SWEEP, RECORDS.items()) == Report(present=3)
+    assert {run.info.status for run in runs(uri, SWEEP, "mica.sweep")} == {"FINISHED"}
+    assert not warnings
+
+
+def test_a_record_that_cannot_be_read_is_missed_alone(store: str, warnings: list[str]) -> None:
+    report = started(default_uri(store), store, ["k0", "gone", "k2"], warnings).close()
+    assert (report.logged + report.present, report.failed) == (2, 1)
+    assert report.error == "LookupError: the record of gone has vanished"
+    assert len(warnings) == 1
+
+
+def test_it_takes_the_time_that_others_leave(store: str, warnings: list[str]) -> None:
+    tracker = started(f"http://127.0.0.1:{closed_port()}", store, [], warnings)
+    pid = tracker._process.pid
+    until = time.monotonic() + 30
+    while os.getpriority(os.PRIO_PROCESS, pid) != 19 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert os.getpriority(os.PRIO_PROCESS, pid) == 19
+    if hasattr(os, "SCHED_IDLE"):
+        assert os.sched_getscheduler(pid) == os.SCHED_IDLE
+    tracker.close()
+
+
+def test_what_gets_no_time_is_done_by_the_driver(store: str, warnings: list[str]) -> None:
+    tracker = started(default_uri(store), store, [], warnings)
+    os.kill(tracker._process.pid, signal.SIGSTOP)
+    for key in RECORDS:
+        tracker.log(key)
+    report = tracker.close(1)
+    assert (report.logged + report.present, report.failed, report.error) == (3, 0, None)
+    assert not warnings
+
+
+def test_a_server_that_is_down_costs_one_warning(store: str, warnings: list[str]) -> None:
+    uri = f"http://name:secret@127.0.0.1:{closed_port()}"
+    report = started(uri, store, [f"k{seed}" for seed in range(50)], warnings).close(30)
+    assert (report.logged, report.present, report.failed) == (0, 0, 50)
+    assert len(warnings) == 1 and "the sweep goes on" in warnings[0]
+    assert "secret" not in warnings[0]
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port that accepts connections and never answers; closed when the test closes it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for_long(
+    store: str, warnings: list[str], port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    begin = time.monotonic()
+    report = started(f"http://127.0.0.1:{port}", store, [*RECORDS] * 100, warnings).close()
+    assert time.monotonic() - begin < 25
+    assert report.failed == 300
+    assert len(warnings) == 1 and "the sweep goes on" in warnings[0]
+
+
+def test_its_death_costs_one_warning(store: str, warnings: list[str]) -> None:
+    tracker = started(f"http://127.0.0.1:{closed_port()}", store, [], warnings)
+    os.kill(tracker._process.pid, signal.SIGKILL)
+    for key in RECORDS:
+        tracker.log(key)
+    report = tracker.close()
+    assert report == Report(failed=3, error="its process ended with exit code -9")
+    assert len(warnings) == 1
