@@ -23,13 +23,17 @@ def stream(seed: int, name: str) -> np.random.Generator:
 
 
 @contextmanager
-def torch_seeded(seed: int, name: str) -> Iterator[None]:
-    """Inside the block torch's global CPU stream is the one named; outside it is untouched.
+def torch_seeded(seed: int, name: str, device: str = "cpu") -> Iterator[None]:
+    """Inside the block torch's global streams, the device's too, are the one named; outside they are untouched.
 
-    For code that can only draw from the global stream: the constructor of a user's network.
+    For code that can only draw from a global stream: the constructor of a user's network, or dropout.
     """
     import torch
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(stream(seed, name).integers(2**63)))
+    on_gpu = device.startswith("cuda")
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count() if on_gpu else 0)):
+        start = int(stream(seed, name).integers(2**63))
+        torch.default_generator.manual_seed(start)
+        if on_gpu:
+            torch.cuda.manual_seed_all(start)
         yield

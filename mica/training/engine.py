@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mica.rng import torch_seeded
 from mica.training.evaluation import Scores, evaluate, scores_of, sums
 from mica.training.images import ImageSet
 from mica.training.protocol import Precision, Protocol
@@ -45,7 +46,7 @@ def train(model: nn.Module, parts: Parts, protocol: Protocol, seed: int) -> Iter
     """Train in place; yields after every epoch, and ends early with one that is not `finite`.
 
     The network's masks, if any, must be applied already (`mica.apply`), and it must be on the images'
-    device. Data order and augmentation come from streams of the seed and the epoch alone.
+    device. Data order, augmentation and dropout come from streams of the seed and the epoch alone.
     """
     optimiser = sgd(model, protocol)
     bf16 = protocol.precision == "bf16"
@@ -53,7 +54,8 @@ def train(model: nn.Module, parts: Parts, protocol: Protocol, seed: int) -> Iter
         begin = time.perf_counter()
         for group in optimiser.param_groups:
             group["lr"] = protocol.lr_at(index)
-        train_scores = _one_epoch(model, optimiser, parts.train, protocol, seed, index)
+        with torch_seeded(seed, f"dropout/{index}", parts.train.labels.device.type):
+            train_scores = _one_epoch(model, optimiser, parts.train, protocol, seed, index)
         epoch = Epoch(
             number=index + 1,
             lr=protocol.lr_at(index),

@@ -67,14 +67,12 @@ class ImageSet:
 
     def _crops(self, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
         """For each image of the epoch the rows (N, H) and columns (N, W) of its crop, mirrored or not."""
-        draw = rng.stream(seed, f"augment/{epoch}")
-        height, width = self.pixels.shape[2:]
+        draw, device = rng.stream(seed, f"augment/{epoch}"), self.labels.device
+        height, width = (torch.arange(size, device=device) for size in self.pixels.shape[2:])
         top, left = (draw.integers(2 * _PAD + 1, size=(len(self), 1)) for _ in range(2))
         flip = draw.integers(2, size=(len(self), 1)).astype(bool)
-        columns = np.where(flip, np.arange(width)[::-1], np.arange(width)) + left
-        rows = np.arange(height) + top
-        device = self.labels.device
-        return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)
+        columns = torch.where(torch.from_numpy(flip).to(device), width.flip(0), width)
+        return height + torch.from_numpy(top).to(device), columns + torch.from_numpy(left).to(device)
 
     @property
     def _padded(self) -> Tensor:
@@ -94,7 +92,8 @@ def image_set(
 ) -> ImageSet:
     """Some images of a data set's `train` or `test` part on a device, every pixel `enlarge` × `enlarge`."""
     pixels, labels = getattr(dataset, f"{part}_images")[indices], getattr(dataset, f"{part}_labels")[indices]
-    pixels = np.repeat(np.repeat(pixels, enlarge, axis=2), enlarge, axis=3)
+    if enlarge > 1:
+        pixels = np.repeat(np.repeat(pixels, enlarge, axis=2), enlarge, axis=3)
     statistics = (
         torch.tensor(values, device=device)[None, :, None, None] for values in (dataset.mean, dataset.std)
     )

@@ -1,7 +1,6 @@
 """Convolutions over small images on a CPU: the weight's gradient as matrix products."""
 
-import copy
-from itertools import chain, product
+from itertools import product
 from typing import Any
 
 import torch
@@ -14,27 +13,19 @@ _PIXELS = 16
 times as long at 2×2 pixels, 1.2 to 1.5 times at 4×4, half as long at 8×8, on two x86 cores."""
 
 
-def quicken(network: nn.Module) -> nn.Module:
-    """The same network on the same parameters and buffers, its convolutions over small images trained faster.
+class SmallImageConv2d(nn.Conv2d):
+    """Computes what a `Conv2d` does but for rounding; gradients of gradients are not supported."""
 
-    It computes the same numbers but for rounding. Gradients of gradients are not supported.
-    """
-    tensors = chain(network.parameters(), network.buffers())
-    twin = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
-    for name, module in list(twin.named_modules()):
-        if name and type(module) is nn.Conv2d and _suits(module):
-            twin.set_submodule(name, _SmallImageConv2d.like(module))
-    return twin
+    @staticmethod
+    def suits(module: nn.Module) -> bool:
+        """Whether it can stand for a module."""
+        if type(module) is not nn.Conv2d or module.groups > 1:
+            return False
+        return module.padding_mode == "zeros" and not isinstance(module.padding, str)
 
-
-def _suits(conv: nn.Conv2d) -> bool:
-    return conv.groups == 1 and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-
-
-class _SmallImageConv2d(nn.Conv2d):
     @classmethod
-    def like(cls, conv: nn.Conv2d) -> "_SmallImageConv2d":
-        """On the parameters of the other."""
+    def like(cls, conv: nn.Conv2d) -> "SmallImageConv2d":
+        """On the parameters of another convolution."""
         new = cls(
             conv.in_channels,
             conv.out_channels,

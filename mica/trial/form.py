@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from mica.compaction import compact
 from mica.edgewise import edgewise
 from mica.errors import TraceError
 from mica.masks import Masks, apply
-from mica.training.small_images import quicken
+from mica.training.on_cpu import quickened
 
 _NEARLY_DENSE = 0.9
 """From this share of the edges on, a compact network is not worth its scattering back."""
@@ -62,8 +61,5 @@ def _smaller(model: nn.Module, masks: Masks, input_shape: tuple[int, ...], devic
 
 
 def _for_device(network: nn.Module, device: str) -> nn.Module:
-    """On the same parameters. On a CPU, dense layers run faster with the channels innermost in memory."""
-    if device != "cpu":
-        return network
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return quicken(network)
+    """On the same parameters."""
+    return quickened(network) if device == "cpu" else network

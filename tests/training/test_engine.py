@@ -186,3 +186,14 @@ def test_bfloat16_computes_other_numbers_that_are_close() -> None:
 
 def test_momentum_of_zero_is_plain_gradient_descent() -> None:
     assert run(network(), SHORT.model_copy(update={"momentum": 0.0}))[-1].finite
+
+
+def test_dropout_is_drawn_from_the_seed_alone() -> None:
+    def last(seed: int) -> float:
+        torch.rand(3)  # moves the global stream
+        model = network().insert(3, nn.Dropout(0.5))
+        *_, epoch = train(model, parts(), SHORT, seed)
+        return epoch.train.loss
+
+    with torch.random.fork_rng(devices=[]):
+        assert last(0) == last(0) != last(1)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mica.models import build
-from mica.training.small_images import quicken
+from mica.training.on_cpu import quickened
 
 GEOMETRIES = [
     {"kernel_size": 3, "padding": 1},
@@ -42,9 +42,9 @@ def test_gradients_are_those_of_a_convolution(geometry: dict, size: tuple[int, i
         conv(x)
     except RuntimeError:
         with pytest.raises(RuntimeError, match="Kernel size can't be greater"):
-            quicken(nn.Sequential(conv))(x)
+            quickened(nn.Sequential(conv))(x)
         return
-    plain, quick = nn.Sequential(conv), quicken(nn.Sequential(conv))
+    plain, quick = nn.Sequential(conv), quickened(nn.Sequential(conv))
     assert type(quick[0]) is not nn.Conv2d
     ours, theirs = gradients(quick, x, loss_of), gradients(plain, x, loss_of)
     assert len(ours) == len(theirs) == 2 + len(list(conv.parameters()))
@@ -55,7 +55,7 @@ def test_gradients_are_those_of_a_convolution(geometry: dict, size: tuple[int, i
 def test_the_twin_shares_parameters_and_statistics() -> None:
     torch.manual_seed(0)
     model = build("vgg11", input_shape=(3, 16, 16), classes=4, seed=0)
-    twin = quicken(model)
+    twin = quickened(model)
     assert [*twin.state_dict()] == [*model.state_dict()]
     assert {id(p) for p in twin.parameters()} == {id(p) for p in model.parameters()}
     before = model.get_buffer("bn6.running_mean").clone()
@@ -76,12 +76,12 @@ def test_bf16_is_as_near_to_float64_as_the_library_s() -> None:
         assert all(g.dtype == torch.float32 for g in found[1:])
         return [float((f - e).norm() / e.norm()) for f, e in zip(found, exact, strict=True)]
 
-    for mine, its in zip(errors(quicken(plain)), errors(plain), strict=True):
+    for mine, its in zip(errors(quickened(plain)), errors(plain), strict=True):
         assert mine < 1.2 * its
 
 
 def test_convolutions_of_other_kinds_stay() -> None:
     grouped = nn.Conv2d(4, 4, 3, padding=1, groups=2)
     reflected = nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")
-    twin = quicken(nn.Sequential(grouped, reflected, nn.Conv2d(4, 4, 3, padding="same")))
+    twin = quickened(nn.Sequential(grouped, reflected, nn.Conv2d(4, 4, 3, padding="same")))
     assert [type(module) for module in twin] == [nn.Conv2d] * 3
