@@ -109,6 +109,8 @@ def _write_local(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())  # else a power cut may leave the new name with no content
         os.replace(temporary, path)
         _sync_folder(path.parent)
+    except OSError as error:  # a full disk's has no name in it
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
