@@ -48,9 +48,9 @@ class GpuUse(_Row):
     """What one training takes of a GPU."""
 
     busy: float | None
-    """Share of the time in which the GPU computes; None where its driver does not tell (nvidia-ml-py)."""
+    """Share of the time in which the GPU computes; None where torch's profiler sees nothing of it."""
     memory: float
-    """Share of the GPU's memory, the process's own needs included."""
+    """Share of the GPU's memory at its peak, CIFAR's images and the process's own needs included."""
 
     @property
     def packed(self) -> int:

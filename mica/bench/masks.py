@@ -5,8 +5,8 @@ import time
 import torch
 
 import mica
+from mica.bench.case import CLASSES, SHAPE, Case, Setting
 from mica.bench.figures import MaskRow
-from mica.bench.steps import CLASSES, SHAPE, Case, Setting
 from mica.methods import parse_method
 from mica.models import build
 

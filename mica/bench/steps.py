@@ -13,44 +13,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import mica
-from mica.bench.figures import GpuUse, StepRow
+from mica.bench.case import CLASSES, SHAPE, Case, Setting, pruned
+from mica.bench.figures import StepRow
+from mica.bench.gpu import gpu_use
 from mica.methods import DENSE
-from mica.models import build
 from mica.training.engine import sgd, step
 from mica.training.protocol import Precision, Protocol, default_protocol
 from mica.trial.form import training_form
 
-SHAPE, CLASSES = (3, 32, 32), 10
-
-
-@dataclass(frozen=True)
-class Case:
-    """A network to time."""
-
-    model: str
-    method: str
-    log10_ratio: float
-    precision: Precision = "fp32"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all cases share."""
-
-    device: str
-    seeds: tuple[int, ...]
-    rounds: int
-    """Steps of the slower side; the faster one takes a few in each round."""
-    batch_size: int = 128
-
-
 _WARM_UP = 2
-_QUEUED = 50
-"""Steps during which a GPU's use is looked at."""
-_GPU_CONTEXT = 600_000_000
-"""Bytes that a process takes of a GPU before its first tensor, about."""
-_GPU_DATA = 2 * 60_000 * 3 * 40 * 40
-"""Bytes of CIFAR's images, padded and not."""
 _SHARE = 4
 """Up to so many of mica's steps a round: they are the shorter ones."""
 
@@ -71,7 +42,7 @@ def time_case(case: Case, setting: Setting, peak_gflops: float) -> StepRow:
         spread=tuple(_spread(race.mica) for race in races),
         limit_share=shares if all(limits) else None,
         loss_difference=max(race.loss_difference for race in races),
-        gpu=races[-1].gpu,
+        gpu=gpu_use(case, setting) if setting.device.startswith("cuda") else None,
     )
 
 
@@ -93,23 +64,20 @@ class _Race:
     masked_dense: list[float]
     mica: list[float]
     loss_difference: float
-    gpu: GpuUse | None
 
 
 def _race(case: Case, setting: Setting, seed: int) -> _Race:
     gc.collect()  # a traced network refers to itself: the last race's would stay in memory for long
     device = setting.device
     torch.manual_seed(seed)
-    model = build(case.model, input_shape=SHAPE, classes=CLASSES, seed=seed)
-    graph = mica.trace(model, SHAPE)
-    masks = mica.sparsify(model, case.method, 10**case.log10_ratio, seed, graph=graph)
+    model, graph, masks = pruned(case, seed)
     images = torch.randn(setting.batch_size, *SHAPE, device=device)
     labels = torch.randint(CLASSES, (setting.batch_size,), device=device)
     protocol = Protocol(**default_protocol(case.model, "none"))
 
     usual = copy.deepcopy(model).to(device).train()
     forward = _masked_dense(usual, {} if case.method == str(DENSE) else masks)
-    usual_sgd = sgd(usual, protocol, fused=False)
+    usual_sgd = _torchs_sgd(usual, protocol)
     small = training_form(model.to(device), masks, SHAPE, device).network.train()
     small_sgd = sgd(small, protocol)
 
@@ -131,7 +99,6 @@ def _race(case: Case, setting: Setting, seed: int) -> _Race:
         masked_dense=masked_dense,
         mica=mine,
         loss_difference=abs(first[0] - first[1]) / abs(first[0]),
-        gpu=_gpu_use(ours, small, device) if device.startswith("cuda") else None,
     )
 
 
@@ -148,21 +115,15 @@ def _masked_dense(model: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[Te
     return forward
 
 
-def _gpu_use(run_step: Callable[[], Tensor], model: nn.Module, device: str) -> GpuUse:
-    """What steps that follow each other without a wait take of the GPU."""
-    held = torch.cuda.memory_allocated(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    for _ in range(_QUEUED):
-        run_step()
-    try:
-        busy = torch.cuda.utilization(device) / 100
-    except Exception:  # no nvidia-ml-py, or a driver that does not tell
-        busy = None
-    torch.cuda.synchronize(device)
-    weights = sum(parameter.nbytes for parameter in model.parameters())
-    lasting = 2 * weights + _GPU_DATA + _GPU_CONTEXT  # momentum too
-    memory = torch.cuda.max_memory_allocated(device) - held + lasting
-    return GpuUse(busy=busy, memory=memory / torch.cuda.get_device_properties(device).total_memory)
+def _torchs_sgd(model: nn.Module, protocol: Protocol) -> torch.optim.SGD:
+    """The protocol's optimiser in the form that torch chooses for the device."""
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=protocol.lr,
+        momentum=protocol.momentum,
+        nesterov=protocol.nesterov,
+        weight_decay=protocol.weight_decay,
+    )
 
 
 def _timed(function: Callable[[], Tensor], device: str) -> float:

@@ -1,78 +1,111 @@
-"""A benchmark's figures for people."""
+"""A benchmark's figures for people, on a terminal or in a pipe, 80 columns wide."""
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from math import floor
 from statistics import median
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from mica.bench.figures import Figures, GpuUse, MaskRow, StepRow, TrialsRow
 
+_STEPS_ARE = (
+    "usual: weights × masks at full width, fp32, eager, contiguous, in the same process. spread: "
+    "interquartile range of mica's steps. limit: the functional edges' arithmetic at the speed of a matrix "
+    "product, as a share of mica's step. loss: relative difference at the first step."
+)
+_GPU_IS = (
+    "Of mica's training. busy: share of the time in which the GPU computes. gpu: what a sweep's resources "
+    "may give to a trial, so that memory and time suffice for all at once."
+)
+
 
 def tables(figures: Figures) -> RenderableType:
     """All that was measured, and where."""
     peaks = ", ".join(f"{name} {speed:,.0f} GFLOP/s" for name, speed in figures.peak_gflops.items())
     versions = ", ".join(f"{name} {version}" for name, version in figures.versions.items())
-    where = f"{figures.device}, {figures.threads} threads; matrix products: {peaks}\n{versions}"
+    where = f"{figures.device}, {figures.threads} threads; matrix products: {peaks}\n{versions}\n"
     parts: list[RenderableType] = [Text(where)]
     if figures.steps:
-        parts.append(_steps(figures.steps))
+        parts += _steps(figures.steps)
     if figures.masks:
-        parts.append(_masks(figures.masks))
+        parts += _masks(figures.masks)
     if figures.trials:
         parts.append(Text(_trials(figures.trials)))
     return Group(*parts)
 
 
-def _steps(rows: tuple[StepRow, ...]) -> Table:
+def _steps(rows: tuple[StepRow, ...]) -> Iterator[RenderableType]:
     seeds = len(rows[0].mica_ms)
-    table = Table(
-        title=f"one training step in ms, batch {rows[0].batch_size}, medians over seeds: {seeds}",
-        caption="usual: weights × masks at full width, fp32, eager, contiguous, in the same process. "
-        "spread: interquartile range of mica's steps. limit: the functional edges' arithmetic at the speed "
-        "of a matrix product, as a share of mica's step. loss: relative difference at the first step.",
-    )
-    for name in ("model", "method", "ratio"):
-        table.add_column(name, no_wrap=True)
-    for name in ("usual", "mica", "faster", "spread", "images/s", "limit", "loss"):
-        table.add_column(name, justify="right", no_wrap=True)
-    if rows[0].gpu:
-        table.add_column("GPU", justify="right", no_wrap=True)
-    for row in rows:
-        mine = median(row.mica_ms)
-        method = row.method if row.precision == "fp32" else f"{row.method} {row.precision}"
-        table.add_row(
-            row.model,
-            method,
-            _ratio(row.log10_ratio),
-            f"{median(row.masked_dense_ms):,.0f}",
-            f"{mine:,.1f}",
-            f"{row.faster:,.1f}×",
-            f"{median(row.spread):.0%}",
-            f"{1000 * row.batch_size / mine:,.0f}",
-            f"{median(row.limit_share):.1%}" if row.limit_share else "",
-            f"{row.loss_difference:.0e}",
-            *([_gpu(row.gpu)] if row.gpu else []),
-        )
-    return table
+    title = f"One training step in ms, batch {rows[0].batch_size}, medians over seeds: {seeds}"
+    columns = ("usual", "mica", "faster", "spread", "images/s", "limit", "loss")
+    yield from _by_model(title, columns, [(row, _step(row)) for row in rows], _STEPS_ARE)
+    if used := [(row, _gpu(row.gpu)) for row in rows if row.gpu]:
+        yield from _by_model("The GPU", ("busy", "memory", "gpu"), used, _GPU_IS)
 
 
-def _gpu(use: GpuUse) -> str:
-    """How busy it is, and the share of a GPU that such a trial should be given."""
-    busy = "" if use.busy is None else f"{use.busy:.0%} busy, "
-    return f"{busy}gpu: {1 / use.packed:.2g}"
+def _step(row: StepRow) -> list[str]:
+    usual, mine = median(row.masked_dense_ms), median(row.mica_ms)
+    return [
+        _three_digits(usual),
+        _three_digits(mine),
+        f"{_three_digits(row.faster)}×",
+        f"{median(row.spread):.0%}",
+        f"{1000 * row.batch_size / mine:,.0f}",
+        f"{median(row.limit_share):.1%}" if row.limit_share else "",
+        f"{row.loss_difference:.0e}",
+    ]
 
 
-def _masks(rows: tuple[MaskRow, ...]) -> Table:
-    table = Table(title="a mask, the network traced beforehand, nothing cached")
-    for name in ("model", "method", "ratio"):
-        table.add_column(name)
-    for name in ("seconds", "functional edges, seconds"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        seconds = (f"{median(times):.3f}" for times in (row.seconds, row.functional_seconds))
-        table.add_row(row.model, row.method, _ratio(row.log10_ratio), *seconds)
-    return table
+def _gpu(use: GpuUse) -> list[str]:
+    return ["" if use.busy is None else f"{use.busy:.0%}", f"{use.memory:.1%}", gpu_share(use.packed)]
+
+
+def gpu_share(trials: int) -> str:
+    """What each of so many trials may ask of a GPU: never more, in Ray's steps of a ten-thousandth."""
+    return f"{floor(10_000 / trials) / 10_000:g}"
+
+
+def _masks(rows: tuple[MaskRow, ...]) -> Iterator[RenderableType]:
+    texts = [
+        (row, [f"{median(times):.3f}" for times in (row.seconds, row.functional_seconds)]) for row in rows
+    ]
+    title = "A mask in seconds, the network traced beforehand, nothing cached"
+    yield from _by_model(title, ("mask", "functional edges"), texts)
+
+
+def _by_model(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[tuple[StepRow | MaskRow, list[str]]],
+    caption: str = "",
+) -> Iterator[RenderableType]:
+    """A table a network, which narrow terminals have room for."""
+    yield Text(title, style="bold")
+    for model, group in groupby(rows, key=lambda item: item[0].model):
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column(model, overflow="fold")
+        for name in columns:
+            table.add_column(name, justify="right", no_wrap=True)
+        for row, texts in group:
+            table.add_row(_title(row), *texts)
+        yield table
+    yield Text(caption + "\n" if caption else "", style="dim")
+
+
+def _title(row: StepRow | MaskRow) -> str:
+    ratio = f" 10^{row.log10_ratio:g}" if row.log10_ratio else ""
+    precision = f" {row.precision}" if isinstance(row, StepRow) and row.precision != "fp32" else ""
+    return f"{row.method}{ratio}{precision}"
+
+
+def _three_digits(value: float) -> str:
+    """All digits before the point, and as many after it as make three."""
+    decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:,.{decimals}f}"
 
 
 def _trials(row: TrialsRow) -> str:
@@ -82,7 +115,3 @@ def _trials(row: TrialsRow) -> str:
         f"{each:.0f} ms a trial, {row.trials / row.seconds:.0f} trials a second; "
         f"the driver took at most {row.driver_mb:.0f} MB"
     )
-
-
-def _ratio(log10_ratio: float) -> str:
-    return f"10^{log10_ratio:g}" if log10_ratio else "1"

@@ -4,7 +4,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, fx, nn
@@ -65,10 +65,11 @@ def _code() -> str:
 def _machine(device: torch.device) -> tuple[object, ...]:
     """Whatever else makes torch add numbers up in another order."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    backends = torch.backends
+    backends: Any = torch.backends  # its annotations lack some of its modules
+    fp32 = (backends.mkldnn.matmul, backends.mkldnn.conv, backends.cuda.matmul, backends.cudnn.conv)
     return (
         name, str(torch.__version__), torch.get_num_threads(), backends.cpu.get_cpu_capability(),
-        backends.mkldnn.enabled, torch.get_float32_matmul_precision(), backends.cudnn.allow_tf32,
+        backends.mkldnn.enabled, *(operation.fp32_precision for operation in fp32),
     )  # fmt: skip
 
 

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from math import log10
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from mica.trial.record import LayerRow, MaskSummary
 
-_COLUMNS = ("budget", "nodes_in", "nodes_out", "placed", "functional")
+_COLUMNS = ("nodes_in", "nodes_out", "placed", "functional")
+"""Without the budget, which is what is placed: narrow terminals have room for these."""
 
 
 def mask_json(summary: MaskSummary, layers: Sequence[LayerRow]) -> dict[str, Any]:
@@ -21,15 +23,16 @@ def mask_table(summary: MaskSummary, layers: Sequence[LayerRow]) -> Table:
     corrected = f"10^{log10(summary.corrected_ratio):.2f}" if summary.corrected_ratio else "∞ (collapsed)"
     share = summary.functional_node_share
     table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
         caption=f"{summary.edges_total:,} edges dense, {summary.edges_placed:,} placed, "
         f"{summary.edges_functional:,} functional; corrected ratio {corrected}; functional nodes "
         + (f"{share:.1%}" if share is not None else "none reached"),
         caption_justify="left",
     )
-    table.add_column("layer", no_wrap=True)
-    table.add_column("shape", justify="right", no_wrap=True)
-    for name in _COLUMNS:
-        table.add_column(name.replace("_", " "), justify="right")
+    table.add_column("layer", overflow="fold")
+    for name in ("shape", *_COLUMNS):
+        table.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
     for row in layers:
         values = [f"{getattr(row, name):,}" for name in _COLUMNS]
         table.add_row(row.name, "×".join(map(str, row.shape)), *values)

@@ -59,7 +59,7 @@ def plan_table(results: Results, forecast: Forecast | None) -> Table:
             else "how many hours? `mica-sweep bench` measures it for the paper's networks"
         )
     table = Table(title=f"{plan['name']}: {plan['trials']:,} trials", caption=caption, show_footer=True)
-    table.add_column("method", footer="in all")
+    table.add_column("method", footer="in all", overflow="fold")
     for state in ("trials", "done", "failed", "missing"):
         table.add_column(state, justify="right", footer=f"{plan[state]:,}")
     for name, counts in plan["methods"].items():
@@ -99,13 +99,15 @@ def print_status(results: Results, console: Console) -> None:
     console.print(f"records in {status['storage']}", highlight=False, soft_wrap=True)
     failures = list(status["failures"].items())
     for key, failure in failures[:_SHOWN_FAILURES]:
-        console.print(f"failed {key[:12]}  {failure['trial']}: {failure['error']}", style="red", markup=False)
+        line = f"failed {key[:12]}  {failure['trial']}: {failure['error']}"
+        console.print(line, style="red", markup=False, soft_wrap=True)
     if failures:
         rest = len(failures) - _SHOWN_FAILURES
         more = f"{rest} more failed; --json lists them. " if rest > 0 else ""
         console.print(
             f"{more}`mica-sweep trial KEY --from …` runs one here, `run --retry-failed` all of them",
             highlight=False,
+            soft_wrap=True,
         )
 
 

@@ -127,7 +127,7 @@ def _terminal(grid: Grid, width: int) -> Iterator[RenderableType]:
     names = max([len("method"), *(len(series.name) for series, _ in grid.rows)])
     for ratios in _blocks(grid, width - names - _PADDING - 1):
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        table.add_column("method", no_wrap=True)
+        table.add_column("method", overflow="fold")
         for ratio in ratios:
             table.add_column(f"10^{round(ratio, 2):g}", justify="right", no_wrap=True)
         for series, entries in grid.rows:

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import ray
@@ -44,11 +44,20 @@ def cluster(address: str | None = None) -> Iterator[bool]:
         ray.shutdown()
 
 
-def need_of(resources: Resources) -> Need:
-    """What one trial gets; `gpu: auto` is one GPU where the cluster has any."""
+def need_of(resources: Resources, trials: Iterable[TrialSpec]) -> Need:
+    """What each of these trials gets on this cluster."""
+    return need_among(resources, trials, ray.cluster_resources().get("GPU", 0))
+
+
+def need_among(resources: Resources, trials: Iterable[TrialSpec], gpus: float) -> Need:
+    """What each of these trials gets of a cluster with so many GPUs.
+
+    `gpu: auto` is one GPU where there are any and something trains. Masks alone need none: as many are
+    made at a time as there are cores.
+    """
     gpu = resources.gpu
     if gpu == "auto":
-        gpu = 1.0 if ray.cluster_resources().get("GPU", 0) else 0.0
+        gpu = 1.0 if gpus and any(spec.protocol.epochs for spec in trials) else 0.0
     return {"cpu": resources.cpu, "gpu": gpu}
 
 
@@ -86,7 +95,7 @@ def check(
         data[label] = load.remote(sources[label])
         specs = [spec for spec in kinds.values() if spec.data.label == label]
         found.append(find_faults.remote(data[label], specs, sys.path))
-    faults = _lacking(need_of(resources))
+    faults = _lacking(need_of(resources, trials.values()))
     for answer in found:
         try:
             faults += ray.get(answer)

@@ -11,6 +11,8 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -30,11 +32,14 @@ from mica.trial import TrialSpec
 log = logging.getLogger(__name__)
 
 _SAME_BUG = 3
-"""So many trials that fail with the same exception before any other outcome stop the sweep."""
+"""So many trials that fail with the same exception before any other outcome stop the sweep; so do as many in
+a row whose records cannot be written."""
 _WORKER_DEATHS = 2
 """How often a trial whose worker died (out of memory, node lost) starts again."""
 _IDLE_DEATHS = 10
 """So many workers in a row that die before they take a trial stop the sweep."""
+_UNSAVED = "unsaved"
+"""What a trial is whose record could not be written: one that is missing still."""
 _SPARE_LANES = 200
 """Lanes beyond what fits at first, for the nodes that may join a cluster later."""
 _REPORT_SECONDS = 0.5
@@ -55,6 +60,11 @@ class Work:
     grows: bool
     """Whether nodes may join the cluster."""
 
+    @cached_property
+    def need(self) -> Need:
+        """What each trial gets: as found once, whatever nodes are lost later."""
+        return need_of(self.resources, self.trials.values())
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -62,6 +72,7 @@ class Ended:
 
     key: str
     outcome: str
+    """Of its record; or `unsaved`."""
     error: str | None
     """Last line of a failed trial's traceback, or why its worker is gone."""
 
@@ -73,7 +84,6 @@ def run_all(work: Work, on_end: Callable[[Ended], None], alive: Callable[[], boo
         SweepStopped: the first trials all failed with the same exception, workers cannot start, or `alive`
             said no.
     """
-    need = need_of(work.resources)
     queue = _start_queue(work.trials)
     watcher = _Watcher(queue, len(work.trials), on_end, alive)
     lane = tune.with_parameters(
@@ -82,13 +92,13 @@ def run_all(work: Work, on_end: Callable[[Ended], None], alive: Callable[[], boo
         sweep=work.sweep,
         store=work.store,
         data=dict(work.data),
-        need=need,
+        need=work.need,
         path=sys.path,
     )
-    lanes = min(len(work.trials), room(need) + (_SPARE_LANES if work.grows else 0))
+    lanes = min(len(work.trials), room(work.need) + (_SPARE_LANES if work.grows else 0))
     with tempfile.TemporaryDirectory(prefix="mica-tune-") as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(lane, dict(need)),
+            tune.with_resources(lane, dict(work.need)),
             param_space={"lane": tune.grid_search(list(range(lanes)))},
             tune_config=tune.TuneConfig(scheduler=_Scheduler(watcher)),
             run_config=tune.RunConfig(
@@ -147,21 +157,24 @@ class _Lane(tune.Trainable):  # type: ignore[misc]
             key, spec = taken[0], pickle.loads(taken[1])
             ended.append(self._run(key, spec))
             late = time.monotonic() - begin > _REPORT_SECONDS
-            if spec.protocol.epochs or late or ended[-1].outcome == "failed":
+            if spec.protocol.epochs or late or ended[-1].error:
                 break
         return {"ended": ended, "done": taken is None}
 
     def _run(self, key: str, spec: TrialSpec) -> Ended:
         from mica.sweep.worker import run_and_store
 
-        record = run_and_store(
-            key,
-            self.sweep,
-            spec,
-            self.store,
-            load=lambda: ray.get(self.data[spec.data.label]),
-            device=self.device,
-        )
+        try:
+            record = run_and_store(
+                key,
+                self.sweep,
+                spec,
+                self.store,
+                load=lambda: ray.get(self.data[spec.data.label]),
+                device=self.device,
+            )
+        except OSError as reason:  # the storage's: a full disk, say
+            return Ended(key, _UNSAVED, str(reason))
         error = record.error.strip().splitlines()[-1] if record.error else None
         return Ended(key, record.outcome, error)
 
@@ -180,7 +193,7 @@ class _Watcher(tune.Stopper):  # type: ignore[misc]
         """Why the sweep must stop early."""
         self._heard: set[str] = set()
         self._first: list[Ended] = []
-        self._idle_deaths = 0
+        self._idle_deaths = self._unsaved = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles it into a snapshot that nothing reads; a progress bar cannot be pickled."""
@@ -214,6 +227,12 @@ class _Watcher(tune.Stopper):  # type: ignore[misc]
         if ended.key in self._heard:  # its lane died just after it had told
             return
         self._heard.add(ended.key)
+        if ended.outcome == _UNSAVED:
+            self._unsaved += 1
+            if self._unsaved == _SAME_BUG:
+                self.reason = f"records cannot be written: {ended.error}; the same line again goes on"
+            return
+        self._unsaved = 0
         self._note(ended)
         try:
             self._on_end(ended)
@@ -237,5 +256,8 @@ class _Scheduler(FIFOScheduler):  # type: ignore[misc]
         self._watcher = watcher
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        reason = str(trial.get_error() or "the worker died").strip().splitlines()[-1]
-        self._watcher.lane_died(trial.config["lane"], reason)
+        # Not `trial.get_error`: it looks in a storage that has no copy yet.
+        errors = Path(trial.error_file).read_text() if trial.error_file else ""
+        reason = (errors.strip().splitlines() or ["the worker died"])[-1]
+        # Ray goes on about what it might have been.
+        self._watcher.lane_died(trial.config["lane"], reason.partition(" Some common causes")[0])

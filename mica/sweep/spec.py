@@ -105,7 +105,8 @@ class Resources(BaseModel):
 
     cpu: float = Field(1, gt=0, description="CPU cores; a trial uses as many threads.")
     gpu: Annotated[float, Field(ge=0), AfterValidator(_shareable)] | Literal["auto"] = Field(
-        "auto", description="GPUs, fractions allowed; auto is one where there are any, else none."
+        "auto",
+        description="GPUs, fractions allowed; auto: one where there are any and something trains, else none.",
     )
 
 

@@ -115,7 +115,8 @@ def _record(ended: "Ended", work: "Work") -> Record:
         stored.record.outcome != "failed" or (stored.record.error or "").strip().endswith(error)
     ):
         return stored.record
-    record = failed(work.trials[ended.key], error, "cpu")
+    # Which one of the GPUs it was on died with the worker.
+    record = failed(work.trials[ended.key], error, "GPU" if work.need["gpu"] else "cpu")
     work.store.put(Stored(ended.key, work.sweep, record))
     return record
 

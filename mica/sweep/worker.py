@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mica.data import Dataset
+from mica.errors import UserError
 from mica.sweep.store import Store, Stored
 from mica.trial import Record, TrialSpec, run
-from mica.trial.runner import provenance
+from mica.trial.runner import checked_device, provenance
 
 
 def run_and_store(
@@ -24,7 +25,8 @@ def run_and_store(
     """Run one trial and put its record, and the files it keeps, into the store.
 
     An exception of the trial becomes a record with the outcome `failed` and the traceback: it must not
-    stop the sweep. What the store raises goes on, because then nothing is recorded.
+    stop the sweep. What the store raises goes on, because then nothing is recorded. So does what breaks
+    the device: every later trial of this process would fail, so another process has to try again.
     """
     stored = store.loose(key)  # nothing is folded while a sweep runs
     if stored is not None and stored.record.outcome != "failed":
@@ -33,7 +35,9 @@ def run_and_store(
     with tempfile.TemporaryDirectory(prefix="mica-") as folder:
         try:
             record = run(spec, dataset=load(), device=device, folder=Path(folder))
-        except Exception:
+        except Exception as error:
+            if not isinstance(error, UserError):  # which a device raises that could not be used to begin with
+                checked_device(device)
             record = failed(spec, traceback.format_exc(), device, started)
         # Kept files first: whoever sees the record may rely on them.
         store.keep(key, Path(folder))

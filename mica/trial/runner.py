@@ -95,7 +95,9 @@ def compute_exactly() -> None:
     # Without these, cuDNN may choose another algorithm, and other rounding, from run to run.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    # Torch would let convolutions round their inputs to 10 bits.
+    # Torch would let convolutions round their inputs to 10 bits. It has this setting twice: the new one
+    # rules, and with the old one left as it is `torch.export` fails.
+    torch.backends.cudnn.fp32_precision = "ieee"
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
@@ -103,7 +105,7 @@ def checked_device(name: str | None) -> str:
     """The device of this name, else a GPU where there is one; raises `UserError` if torch cannot use it."""
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.zeros(1, device=name)
+        torch.zeros(1, device=name).item()  # waits for the device: it may have failed at something before
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
@@ -224,7 +226,8 @@ def _keep(spec: TrialSpec, trial: PreparedTrial, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     trial.masks.save(folder / "masks.npz")
     if spec.keep == "weights":
-        torch.save(trial.model.state_dict(), folder / "weights.pt")
+        # On the CPU: a machine without a GPU can load them.
+        torch.save(trial.model.cpu().state_dict(), folder / "weights.pt")
 
 
 def _train(trial: PreparedTrial) -> Iterator[Epoch]:
@@ -263,10 +266,9 @@ def provenance(
     device: str, started: datetime, seconds_data: float = 0, seconds_mask: float = 0, seconds_train: float = 0
 ) -> Provenance:
     """This process and machine, and the seconds of a trial's phases."""
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
     return Provenance(
         host=socket.gethostname(),
-        device=name,
+        device=_device_name(device),
         threads=torch.get_num_threads(),
         started=started.isoformat(timespec="seconds"),
         seconds_data=seconds_data,
@@ -280,6 +282,16 @@ def provenance(
             **({"numba": version("numba")} if find_spec("numba") else {}),
         },
     )
+
+
+def _device_name(device: str) -> str:
+    """Name of a GPU; as it was asked for where that is all that is known."""
+    if not device.startswith("cuda"):
+        return device
+    try:
+        return torch.cuda.get_device_name(device)
+    except (RuntimeError, AssertionError):  # it cannot be used, or no longer
+        return device
 
 
 class _Clock:

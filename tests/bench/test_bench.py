@@ -47,7 +47,7 @@ def test_steps_and_masks_are_timed_and_a_plan_goes_by_them(tmp_path: Path) -> No
 
 def test_the_table_says_what_it_compares() -> None:
     shown = bench("--model", "mlp", "--seeds", "1", "--rounds", "1", "--no-masks", "--trials", "0")
-    assert "one training step in ms" in shown and "mica-igq" in shown and "×" in shown
+    assert "One training step in ms" in shown and "mica-igq" in shown and "×" in shown
 
 
 def test_an_unknown_network_is_wrong_use() -> None:

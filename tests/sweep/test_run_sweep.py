@@ -76,7 +76,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """Two seeds × two methods at ratios of which one collapses; training takes most of a second."""
     folder = tmp_path_factory.mktemp("finished")
     results = folder / "results"
-    path = write(folder, storage=str(results), protocol="{epochs: 100, batch_size: 8}")
+    lines = {"protocol": "{epochs: 100, batch_size: 8}", "resources": "{gpu: 0}"}
+    path = write(folder, storage=str(results), **lines)
     kill_in_the_middle(path, results)
     survived, lease_was_left = records(results), (results / "driver.lease").exists()
     second = sweep("run", path, "--address", ray_cluster.address())
@@ -97,7 +98,7 @@ def test_a_killed_driver_s_sweep_goes_on_where_it_was(finished: Finished) -> Non
 
 def test_every_record_is_what_one_undisturbed_process_gives_provenance_aside(finished: Finished) -> None:
     for item in records(finished.results).values():
-        assert without_provenance(item.record) == without_provenance(run(item.record.spec))
+        assert without_provenance(item.record) == without_provenance(run(item.record.spec, device="cpu"))
 
 
 def test_tables_and_figures_lie_beside_the_records(finished: Finished) -> None:
@@ -169,6 +170,14 @@ grids:
   - {models: ["models_of_mine:failing", "models_of_mine:dying"], seeds: [0]}
   - {models: {name: mlp, hidden: [8]}, seeds: [2, 3]}
 """
+
+
+def test_where_records_cannot_be_written_a_sweep_stops_early(own_models: Path, ray_address: str) -> None:
+    lines = {"models": "models_of_mine:spoiling", "methods": "dense", "seeds": str(list(range(30)))}
+    result = sweep("run", write(own_models, storage=str(own_models / "results"), **lines))
+    assert result.exit_code == 1
+    assert "records cannot be written" in result.stderr and str(own_models / "results") in result.stderr
+    assert (own_models / "spoiled").stat().st_size < 20, "trials ran on for nothing"
 
 
 def test_bad_trials_fail_alone(own_models: Path, ray_address: str) -> None:
@@ -263,14 +272,14 @@ def test_what_cannot_run_is_told_at_once_before_anything_is_written(
     lines = {
         "data": f"[{{name: synthetic, size: 8, channels: 1}}, {own_data}]",
         "models": "[models_of_mine:sound, models_of_mine:untraceable, models_of_mine:unbuildable]",
-        "resources": "{cpu: 1000}",
+        "resources": "{cpu: 1000, gpu: 0}",
         "protocol": "{val_size: 600}",
     }
     result = sweep("run", write(own_models, storage=str(own_models / "results"), **lines))
     assert result.exit_code == 2
     faults = result.stderr.removeprefix("error: ").splitlines()
     expected = [
-        "resources: a trial asks for 1000 cpu, 0 gpu; the largest node has 1 cpu, 0 gpu",
+        "resources: a trial asks for 1000 cpu, 0 gpu; the largest node has 1 cpu, ",
         "model 'models_of_mine:untraceable' on 'synthetic",
         "model 'models_of_mine:unbuildable' on 'synthetic(channels=1,size=8)': TypeError: cannot be built",
         "protocol: synthetic: val_size is 600; allowed are 1 to 511",

@@ -74,6 +74,18 @@ def orphaning(input_shape, classes):
     return Orphaning(*sound(input_shape, classes))
 
 
+def spoiling(input_shape, classes):
+    """Puts a file where the records' folder should be."""
+    class Spoiling(Placed):
+        note = "spoiled"
+        def to(self, device):
+            records = Path(__file__).with_name("results") / "records"
+            if not records.is_file():
+                records.touch()
+            return super().to(device)
+    return Spoiling(*sound(input_shape, classes))
+
+
 class Gate(nn.Module):
     def forward(self, x):
         return x * 2 if x.sum() > 0 else x

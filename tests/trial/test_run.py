@@ -1,12 +1,15 @@
 """One trial from its spec to its record, in this process (design, section 3)."""
 
 import math
+from typing import Any
 
 import pytest
+import torch
 
 from mica.errors import UserError
 from mica.training.engine import Epoch
 from mica.trial import Named, Record, run
+from mica.trial.runner import compute_exactly
 from tests.trial.sample import EDGES, MODEL, tiny, without_provenance
 
 CONV = {"model": Named(name="resnet20"), "protocol": {"epochs": 1, "train_size": 32, "test_size": 10}}
@@ -107,8 +110,8 @@ def test_counts_of_the_mask(record: Record) -> None:
         assert 0 < layer.nodes_out <= layer.shape[0] and 0 < layer.nodes_in <= layer.shape[1]
 
 
-def test_provenance_says_where_and_how_long(record: Record) -> None:
-    where = record.provenance
+def test_provenance_says_where_and_how_long() -> None:
+    where = run(tiny(), device="cpu").provenance
     assert where.device == "cpu" and where.threads == 1 and where.host
     assert where.seconds_data > 0 and where.seconds_mask > 0 and where.seconds_train > 0
     assert set(where.versions) == {"mica", "python", "torch", "numpy", "numba"}
@@ -176,6 +179,19 @@ def test_training_the_small_network_changes_no_count_and_no_number_but_its_round
     assert (small.mask, small.layers, small.outcome) == (whole.mask, whole.layers, whole.outcome)
     for one, other in zip(small.epochs, whole.epochs, strict=True):
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-3)
+
+
+def test_fp32_is_fp32_whatever_was_set_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    backends: Any = torch.backends
+    monkeypatch.setattr(backends, "fp32_precision", "tf32")
+    backends.cudnn.conv.fp32_precision = backends.cuda.matmul.fp32_precision = "tf32"
+    compute_exactly()
+    assert backends.cudnn.conv.fp32_precision == backends.cuda.matmul.fp32_precision == "ieee"
+
+
+def test_a_network_can_be_exported_where_trials_have_run() -> None:
+    compute_exactly()
+    torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))  # reads torch's older setting
 
 
 def test_bfloat16_learns_too() -> None:

@@ -1,0 +1,60 @@
+"""What one training takes of a GPU, and so how many can share it."""
+
+import gc
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from mica.bench.case import CLASSES, SHAPE, Case, Setting, pruned
+from mica.bench.figures import GpuUse
+from mica.training.engine import Parts, train
+from mica.training.images import ImageSet
+from mica.training.protocol import Protocol, default_protocol
+from mica.trial.form import training_form
+
+_STEPS = 50
+"""Of the epoch that is looked at."""
+_CONTEXT = 600_000_000
+"""Bytes that a process takes of a GPU before its first tensor, about."""
+_CIFAR = 60_000 * 3 * (32 * 32 + 40 * 40)
+"""Bytes of CIFAR's images, as they are and padded."""
+
+
+def gpu_use(case: Case, setting: Setting) -> GpuUse:
+    """Train and evaluate a short epoch as a trial does, validation and test in CIFAR's proportions.
+
+    The memory is the higher peak of training and evaluation, with the full-width network beside the one
+    that is trained. A method that scores images may need more while it does.
+    """
+    gc.collect()  # a traced network refers to itself: another's memory would be given back on the way
+    device, seed = setting.device, setting.seeds[-1]
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    model, _, masks = pruned(case, seed)
+    network = training_form(model.to(device), masks, SHAPE, device).network
+    images = _STEPS * setting.batch_size
+    parts = Parts(*(_random_images(count, device) for count in (images, images // 4, images // 4)))
+    # The labels mean nothing: a tiny rate keeps the losses finite.
+    changes = {"epochs": 2, "lr": 1e-6, "batch_size": setting.batch_size, "precision": case.precision}
+    protocol = Protocol(**{**default_protocol(case.model, "crop-flip"), **changes})
+    epochs = train(network, parts, protocol, seed)
+    next(epochs)  # loads kernels
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        epoch = next(epochs)
+    kernels = sum(
+        event.self_device_time_total
+        for event in profiler.events()
+        if event.device_type.name == "CUDA" and not event.is_user_annotation
+    )
+    memory = torch.cuda.max_memory_allocated(device) - before + _CIFAR + _CONTEXT
+    return GpuUse(
+        busy=min(1.0, kernels / 1e6 / epoch.seconds) or None,
+        memory=memory / torch.cuda.get_device_properties(device).total_memory,
+    )
+
+
+def _random_images(count: int, device: str) -> ImageSet:
+    pixels = torch.randint(256, (count, *SHAPE), dtype=torch.uint8, device=device)
+    labels = torch.randint(CLASSES, (count,), device=device)
+    mean, std = (torch.full((1, SHAPE[0], 1, 1), value, device=device) for value in (0.5, 0.25))
+    return ImageSet(pixels, labels, mean, std)

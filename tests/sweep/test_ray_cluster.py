@@ -1,0 +1,20 @@
+"""What a trial asks of a cluster."""
+
+import pytest
+
+from mica.sweep.ray_cluster import need_among
+from mica.sweep.spec import Resources
+from tests.trial.sample import tiny
+
+TRAINS, MASK = tiny(), tiny(protocol={"epochs": 0})
+
+
+@pytest.mark.parametrize(("trials", "gpus", "share"), [
+    ([TRAINS], 8.0, 1.0), ([MASK, TRAINS], 1.0, 1.0), ([TRAINS], 0.0, 0.0), ([MASK, MASK], 8.0, 0.0),
+])  # fmt: skip
+def test_by_default_only_sweeps_that_train_ask_for_a_gpu(trials: list, gpus: float, share: float) -> None:
+    assert need_among(Resources(cpu=2), trials, gpus) == {"cpu": 2, "gpu": share}
+
+
+def test_a_share_that_the_file_asks_for_holds_for_masks_too() -> None:
+    assert need_among(Resources(gpu=0.25), [MASK], 0.0) == {"cpu": 1, "gpu": 0.25}

@@ -1,0 +1,49 @@
+"""A trial's exception in a worker: a record of it, unless it took the device along."""
+
+from pathlib import Path
+
+import pytest
+
+from mica.data import Dataset
+from mica.errors import UserError
+from mica.sweep.store import Store
+from mica.sweep.worker import run_and_store
+from mica.trial import Record
+from mica.trial.runner import open_data
+from tests.trial.sample import DATA, tiny
+
+KEY = "a" * 64
+NO_GPU = "cuda:99"
+"""No machine of ours has so many."""
+
+
+def data() -> Dataset:
+    return open_data(DATA).load()
+
+
+def bug() -> Dataset:
+    raise RuntimeError("a bug")
+
+
+def run_on(device: str, folder: Path, load=data) -> Record:
+    return run_and_store(KEY, "tiny", tiny(), Store(str(folder)), load=load, device=device)
+
+
+def test_an_exception_becomes_a_record(tmp_path: Path) -> None:
+    record = run_on("cpu", tmp_path, bug)
+    assert (record.outcome, record.provenance.device) == ("failed", "cpu")
+    assert record.error and record.error.strip().endswith("RuntimeError: a bug")
+    assert Store(str(tmp_path)).load()[KEY].record == record
+
+
+def test_a_device_that_could_never_be_used_is_recorded_as_it_was_asked_for(tmp_path: Path) -> None:
+    record = run_on(NO_GPU, tmp_path)
+    assert (record.outcome, record.provenance.device) == ("failed", NO_GPU)
+    assert record.error and "device 'cuda:99' cannot be used" in record.error
+    assert Store(str(tmp_path)).load()[KEY].record == record
+
+
+def test_where_the_device_no_longer_works_the_worker_ends_and_nothing_is_recorded(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="device 'cuda:99' cannot be used"):
+        run_on(NO_GPU, tmp_path, bug)
+    assert not Store(str(tmp_path)).load()
