@@ -31,7 +31,9 @@ def channel_ids(graph: LayerGraph) -> tuple[Ids, ...]:
             for left, right in zip(*sources, strict=True) if op.kind == "add" else ():
                 parent[_root(parent, right)] = _root(parent, left)
             named.append(sources[0])
-    roots = np.array([_root(parent, i) for i in range(len(parent))])
+    roots = np.array(parent)
+    while not np.array_equal(roots, above := roots[roots]):
+        roots = above
     return tuple(roots[unit] for unit in named)
 
 

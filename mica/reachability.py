@@ -1,19 +1,28 @@
 """Functional edges and nodes, exactly: unit by unit, pixel by pixel.
 
-An edge is functional when it lies on at least one path from an input pixel to an output. Every map
-here is a map of zeros and ones, as float32 because that is what convolutions take: propagating one
-step counts the live neighbours of each unit (at most some thousands, so float32 counts exactly), and
-the counts are cut back to zeros and ones. So nothing can overflow, however deep the network.
+An edge is functional when it lies on at least one path from an input pixel to an output. What signal
+reaches, and what the output depends on, is a map of bools for each operation, of its shape, so nothing
+can overflow, however deep the network. Through a layer's edges a map goes eight pixels to a byte: each
+edge hands its bits on, and a unit takes the union of what it gets.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from mica.graph import PASS_KINDS, Layer, LayerGraph, Op
+from mica.graph import PASS_KINDS, Layer, LayerGraph, Op, Shape
 from mica.masks import Masks
+
+Bools = NDArray[np.bool_]
+Bits = NDArray[np.uint8]
+"""uint8 (bytes, groups, units of a group): for eight output pixels of a layer at a time, a bit each."""
+
+_PRODUCTS = 1 << 20
+"""Bytes of an intermediate result that the processor's cache holds."""
 
 
 def functional(graph: LayerGraph, masks: Mapping[str, Tensor]) -> Masks:
@@ -26,83 +35,57 @@ def functional(graph: LayerGraph, masks: Mapping[str, Tensor]) -> Masks:
         graph: the traced network.
         masks: layer name → bool tensor of the weight's shape.
     """
-    return Masks({name: places & masks[name].cpu() for name, places in openings(graph, masks).items()})
+    kept = {name: mask.cpu().numpy() for name, mask in masks.items()}
+    return Masks({n: torch.from_numpy(places & kept[n]) for n, places in openings(graph, kept).items()})
 
 
 def openings(
-    graph: LayerGraph, masks: Mapping[str, Tensor], live: list[Tensor] | None = None
-) -> dict[str, Tensor]:
+    graph: LayerGraph, masks: Mapping[str, Bools], nodes: Mapping[str, Bits] | None = None
+) -> dict[str, Bools]:
     """Layer name → the places where an edge is, or would be, functional given all the edges of `masks`.
 
     Such a place reads a unit that signal reaches and writes a unit that the output depends on.
 
     Args:
-        live: `signal` of these masks, where it is known already.
+        nodes: `input_nodes` of these masks, where they are known already.
     """
-    live = live or signal(graph, masks)
-    read: list[Tensor | None] = [None] * len(graph.ops)
-    read[-1] = torch.ones(1, *graph.ops[-1].shape)
-    found: dict[str, Tensor] = {}
-    for index in range(len(graph.ops) - 1, -1, -1):
-        op, reading = graph.ops[index], read[index]
-        if not op.inputs:
-            continue
-        if reading is None:
-            reading = torch.zeros(1, *op.shape)  # nothing reads this operation
-        layer = graph.layers.get(op.name) if op.kind == "layer" else None
-        sources = [live[i] for i in op.inputs]
-        gradients, place = _backward(op, layer, sources, reading, masks)
-        if layer is not None:
-            assert place is not None
-            found[layer.name] = place
-        for source, gradient in zip(op.inputs, gradients, strict=True):
-            known = read[source]
-            read[source] = gradient if known is None else torch.maximum(known, gradient)
+    nodes = nodes or input_nodes(graph, lambda op, _: masks[op.name])
+    read = [np.zeros(op.shape, dtype=bool) for op in graph.ops]
+    read[-1][...] = True
+    found: dict[str, Bools] = {}
+    for op, reading in zip(reversed(graph.ops), reversed(read), strict=True):
+        if op.kind == "layer":
+            layer = graph.layers[op.name]
+            outputs = _pack(layer, reading)
+            found[op.name] = _places(layer, outputs, nodes[op.name])
+            sources = [_layer_backward(layer, outputs, masks[op.name])]
+        else:
+            sources = _backward(op, [graph.ops[i].shape for i in op.inputs], reading)
+        for index, source in zip(op.inputs, sources, strict=True):
+            read[index] |= source
     return {name: found[name] for name in graph.layers}
 
 
-def signal(graph: LayerGraph, masks: Mapping[str, Tensor]) -> list[Tensor]:
-    """For each operation the 0/1 map (1, *shape) of the units that signal from the input reaches."""
-    live: list[Tensor] = []
-    for op in graph.ops:
-        live.append(step(graph, op, [live[i] for i in op.inputs], masks))
-    return live
+def input_nodes(graph: LayerGraph, mask_of: Callable[[Op, Bits], Bools]) -> dict[str, Bits]:
+    """Layer name → which of its input nodes signal from the input reaches, for each output pixel.
 
-
-def step(graph: LayerGraph, op: Op, sources: list[Tensor], masks: Mapping[str, Tensor]) -> Tensor:
-    """One operation of `signal`: the maps of what it reads → its own map."""
-    if op.kind == "input":
-        return torch.ones(1, *op.shape)
-    if op.kind == "output" or op.kind in PASS_KINDS:
-        return sources[0]
-    layer = graph.layers.get(op.name) if op.kind == "layer" else None
-    weight = masks[op.name].cpu().float() if layer is not None else None
-    return _cut(_count(op, layer, sources, weight))
-
-
-def input_nodes(layer: Layer, live: Tensor) -> Tensor:
-    """Which input nodes signal reaches, as a bool tensor (C_in, k_h, k_w), or (in,) for a linear layer.
-
-    A convolution's input node is a (channel, kernel row, kernel column) position; it is reached when
-    the channel is live at a pixel that this position reads for some output pixel.
+    A convolution's input node is a (channel, kernel row, kernel column) position, a linear layer's a
+    feature; they count in the order of the flattened weight.
 
     Args:
-        live: 0/1 map (1, *layer.input_shape) of the units that signal reaches.
+        mask_of: gives a layer's mask; called layer by layer in order, with the layer's own nodes.
     """
-    if not layer.is_conv:
-        return live[0] > 0
-    reads = unfold(layer, live)
-    return reads[0].any(dim=1).view(layer.input_shape[0], *layer.shape[2:])
-
-
-def unfold(layer: Layer, x: Tensor) -> Tensor:
-    """What each input node of a convolution reads for each output pixel: (1, nodes, pixels) of one image."""
-    padding = layer.padding
-    if padding == "same":  # an odd sum of both sides' padding has the larger half right and below
-        rows, columns = (d * (k - 1) for d, k in zip(layer.dilation, layer.shape[2:], strict=True))
-        x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
-    sides = (0, 0) if isinstance(padding, str) else padding
-    return F.unfold(x, layer.shape[2:], layer.dilation, sides, layer.stride)
+    nodes: dict[str, Bits] = {}
+    live: list[Bools] = []
+    for op in graph.ops:
+        sources = [live[i] for i in op.inputs]
+        if op.kind == "layer":
+            layer = graph.layers[op.name]
+            nodes[op.name] = _pack(layer, _unfold(layer, sources[0]) if layer.is_conv else sources[0])
+            live.append(_layer_forward(layer, nodes[op.name], mask_of(op, nodes[op.name])))
+        else:
+            live.append(_forward(op, sources))
+    return nodes
 
 
 def functional_node_share(graph: LayerGraph, masks: Mapping[str, Tensor]) -> float | None:
@@ -116,90 +99,150 @@ def functional_node_share(graph: LayerGraph, masks: Mapping[str, Tensor]) -> flo
 
 def node_share(graph: LayerGraph, functional_masks: Mapping[str, Tensor]) -> float | None:
     """`functional_node_share` of masks that hold functional edges only."""
-    live = signal(graph, functional_masks)
-    reached = used = 0
-    for op in graph.ops:
-        if op.kind != "layer":
-            continue
-        layer = graph.layers[op.name]
-        nodes = input_nodes(layer, live[op.inputs[0]])
-        # Edges that are functional leave live nodes only, so a used node is a reached one.
-        per_group = functional_masks[op.name].unflatten(0, (layer.groups, -1)).any(dim=1)
-        reached += int(nodes.sum())
-        used += int(per_group.flatten(0, 1).sum())
+    kept = {name: mask.cpu().numpy() for name, mask in functional_masks.items()}
+    nodes = input_nodes(graph, lambda op, _: kept[op.name])
+    reached = sum(np.count_nonzero(layer_nodes.any(axis=0)) for layer_nodes in nodes.values())
+    # Edges that are functional leave live nodes only, so a used node is a reached one.
+    used = sum(np.count_nonzero(_edges(graph.layers[name], kept[name]).any(axis=1)) for name in nodes)
     return used / reached if reached else None
 
 
-def _backward(
-    op: Op, layer: Layer | None, live: list[Tensor], reading: Tensor, masks: Mapping[str, Tensor]
-) -> tuple[list[Tensor], Tensor | None]:
-    """Which source units the read outputs depend on, and for a layer its open places.
-
-    Each step is linear, so its transpose is its gradient.
-    """
-    if op.kind == "output" or op.kind in PASS_KINDS:
-        return [reading], None
-    if layer is not None:
-        return _layer_backward(layer, live[0], reading, masks[layer.name])
-    with torch.enable_grad():
-        # `x + x` lists one tensor twice; each mention needs a gradient of its own.
-        sources = [source.detach().clone().requires_grad_() for source in live]
-        gradients = torch.autograd.grad(_count(op, None, sources, None), sources, reading)
-    return [_cut(gradient) for gradient in gradients], None
-
-
-def _layer_backward(layer: Layer, live: Tensor, reading: Tensor, mask: Tensor) -> tuple[list[Tensor], Tensor]:
-    """As matrix products, group by group; the forward step itself is not needed."""
-    with torch.enable_grad():
-        source = live.detach().requires_grad_()
-        nodes = unfold(layer, source) if layer.is_conv else source
-        nodes = nodes.reshape(layer.groups, -1, layer.positions)
-    rows = reading.reshape(layer.groups, -1, layer.positions)
-    weight = mask.cpu().float().view(*rows.shape[:2], -1)
-    (gradient,) = torch.autograd.grad(nodes, source, torch.bmm(rows.mT, weight).mT)
-    place = torch.bmm(rows, nodes.detach().mT) > 0.5
-    return [_cut(gradient)], place.view(layer.shape)
-
-
-def _cut(counts: Tensor) -> Tensor:
-    return (counts > 0.5).float()
-
-
-def _count(op: Op, layer: Layer | None, sources: list[Tensor], weight: Tensor | None) -> Tensor:
-    """One linear step with non-negative coefficients: a positive result is at least 1."""
+def _forward(op: Op, sources: list[Bools]) -> Bools:
+    """Which of an operation's units signal reaches, given those that it reads; layers apart."""
+    if op.kind == "input":
+        return np.ones(op.shape, dtype=bool)
     x = sources[0]
-    if layer is not None:
-        assert weight is not None
-        if not layer.is_conv:
-            return F.linear(x, weight)
-        return F.conv2d(
-            x,
-            weight,
-            stride=layer.stride,
-            padding=layer.padding,
-            dilation=layer.dilation,
-            groups=layer.groups,
-        )
     if op.kind == "pool":
-        return _pool_sum(op, x)
+        return _unfold(_pool(op, x.shape), x).any(axis=1).reshape(op.shape)
     if op.kind == "adaptive_pool":
-        # An average over at most all pixels: times their number it is at least 1 again.
-        return F.adaptive_avg_pool2d(x, (op.shape[1], op.shape[2])) * x[0, 0].numel()
-    if op.kind == "flatten":
-        return x.flatten(1)
+        pooled = np.empty(op.shape, dtype=bool)
+        for pixel, window in _adaptive_windows(op, x.shape):
+            pooled[pixel] = x[window].any(axis=(1, 2))
+        return pooled
     if op.kind == "add":
-        return torch.stack(sources).sum(dim=0)
-    assert op.kind == "cat", op.kind
-    return torch.cat(sources, dim=1)
+        either: Bools = np.bitwise_or.reduce(sources)
+        return either
+    if op.kind == "cat":
+        return np.concatenate(sources)
+    assert op.kind in ("flatten", "output") or op.kind in PASS_KINDS, op.kind
+    return x.reshape(op.shape)
 
 
-def _pool_sum(op: Op, x: Tensor) -> Tensor:
-    """A sum over each pooling window, the last windows of `ceil_mode` included."""
-    channels = x.shape[1]
-    pads: list[int] = []
-    for axis in (1, 0):  # F.pad begins with the last dimension
-        reach = (op.shape[1 + axis] - 1) * op.stride[axis] + op.dilation[axis] * (op.kernel[axis] - 1) + 1
-        pads += [op.padding[axis], reach - op.padding[axis] - x.shape[2 + axis]]
-    windows = torch.ones(channels, 1, *op.kernel)
-    # A negative pad crops the pixels that no window reads.
-    return F.conv2d(F.pad(x, pads), windows, stride=op.stride, dilation=op.dilation, groups=channels)
+def _backward(op: Op, shapes: list[Shape], reading: Bools) -> list[Bools]:
+    """Which units of the sources, of the given shapes, the read units depend on; layers apart."""
+    if op.kind == "pool":
+        reads = reading.reshape(len(reading), 1, -1).repeat(math.prod(op.kernel), axis=1)
+        return [_fold(_pool(op, shapes[0]), reads)]
+    if op.kind == "adaptive_pool":
+        source = np.zeros(shapes[0], dtype=bool)
+        for pixel, window in _adaptive_windows(op, shapes[0]):
+            source[window] |= reading[pixel][:, None, None]
+        return [source]
+    if op.kind == "cat":
+        return np.split(reading, np.cumsum([shape[0] for shape in shapes])[:-1])
+    return [reading.reshape(shape) for shape in shapes]
+
+
+def _layer_forward(layer: Layer, nodes: Bits, mask: Bools) -> Bools:
+    edges = _edges(layer, mask)
+    reached = [np.bitwise_or.reduce(edges * part[:, :, None], axis=3) for part in _parts(layer, nodes)]
+    return _unpack(layer, reached).reshape(layer.output_shape)
+
+
+def _layer_backward(layer: Layer, outputs: Bits, mask: Bools) -> Bools:
+    edges = _edges(layer, mask)
+    read = [np.bitwise_or.reduce(edges * part[..., None], axis=2) for part in _parts(layer, outputs)]
+    nodes = _unpack(layer, read)
+    if not layer.is_conv:
+        return nodes.reshape(layer.input_shape)
+    return _fold(layer, nodes.reshape(layer.input_shape[0], -1, layer.positions))
+
+
+def _places(layer: Layer, outputs: Bits, nodes: Bits) -> Bools:
+    """Where an output and a node share a pixel, in the shape of the weight."""
+    shared = np.zeros((*outputs.shape[1:], nodes.shape[2]), dtype=np.uint8)
+    for rows, columns in zip(_parts(layer, outputs), _parts(layer, nodes), strict=True):
+        shared |= np.bitwise_or.reduce(rows[..., None] & columns[:, :, None], axis=0)
+    places: Bools = shared.reshape(layer.shape) != 0
+    return places
+
+
+def _edges(layer: Layer, mask: Bools) -> NDArray[np.uint8]:
+    """The mask as zeros and ones (groups, outputs, nodes)."""
+    return mask.reshape(layer.groups, layer.shape[0] // layer.groups, -1).view(np.uint8)
+
+
+def _parts(layer: Layer, bits: Bits) -> list[Bits]:
+    """As many bytes at a time as their products with all edges may take, one at least."""
+    return np.array_split(bits, min(len(bits), 1 + len(bits) * layer.edges // _PRODUCTS))
+
+
+def _pack(layer: Layer, units: Bools) -> Bits:
+    bits = np.packbits(units.reshape(layer.groups, -1, layer.positions), axis=2)
+    return np.ascontiguousarray(np.moveaxis(bits, 2, 0))
+
+
+def _unpack(layer: Layer, parts: list[Bits]) -> Bools:
+    """(groups, units of a group, pixels)."""
+    bits = np.moveaxis(np.concatenate(parts), 0, 2)
+    return np.unpackbits(bits, axis=2, count=layer.positions).view(bool)
+
+
+def _unfold(layer: Layer, image: Bools) -> Bools:
+    """What each kernel position reads: (channels, positions, output pixels)."""
+    frame, inside = _frame(layer)
+    inside[...] = image[:, : inside.shape[1], : inside.shape[2]]
+    reads = np.empty((len(image), math.prod(layer.shape[2:]), *layer.output_shape[1:]), dtype=bool)
+    for position, tap in enumerate(_taps(layer)):
+        reads[:, position] = frame[tap]
+    return reads.reshape(*reads.shape[:2], -1)
+
+
+def _fold(layer: Layer, reads: Bools) -> Bools:
+    """The way back: the pixels that are read."""
+    frame, inside = _frame(layer)
+    for position, tap in enumerate(_taps(layer)):
+        frame[tap] |= reads[:, position].reshape(-1, *layer.output_shape[1:])
+    image = np.zeros(layer.input_shape, dtype=bool)
+    image[:, : inside.shape[1], : inside.shape[2]] = inside
+    return image
+
+
+def _frame(layer: Layer) -> tuple[Bools, Bools]:
+    """An empty image as large as all windows together, and the part of it that is the layer's input."""
+    before, reach = [], []
+    for axis in (0, 1):
+        span = layer.dilation[axis] * (layer.shape[2 + axis] - 1)
+        given = {"same": span // 2, "valid": 0}  # of an odd span the larger half is right and below
+        before.append(given[layer.padding] if isinstance(layer.padding, str) else layer.padding[axis])
+        reach.append((layer.output_shape[1 + axis] - 1) * layer.stride[axis] + span + 1)
+    frame = np.zeros((layer.input_shape[0], *reach), dtype=bool)
+    top, left = before
+    return frame, frame[:, top : top + layer.input_shape[1], left : left + layer.input_shape[2]]
+
+
+def _taps(layer: Layer) -> Iterator[tuple[slice, slice, slice]]:
+    """For each kernel position the pixels of the frame that it reads."""
+    for row, column in np.ndindex(*layer.shape[2:]):
+        yield slice(None), _tap(layer, 0, row), _tap(layer, 1, column)
+
+
+def _tap(layer: Layer, axis: int, position: int) -> slice:
+    begin, stride = position * layer.dilation[axis], layer.stride[axis]
+    return slice(begin, begin + (layer.output_shape[1 + axis] - 1) * stride + 1, stride)
+
+
+def _pool(op: Op, input_shape: Shape) -> Layer:
+    """A pool's windows, as those of a convolution."""
+    return Layer(
+        name=op.name, shape=(1, 1, *op.kernel), input_shape=input_shape, output_shape=op.shape,
+        stride=op.stride, padding=op.padding, dilation=op.dilation,
+    )  # fmt: skip
+
+
+def _adaptive_windows(op: Op, shape: Shape) -> Iterator[tuple[tuple[slice, int, int], tuple[slice, ...]]]:
+    """For each output pixel the source pixels that it averages."""
+    for pixel in np.ndindex(*op.shape[1:]):
+        sides = zip(pixel, shape[1:], op.shape[1:], strict=True)
+        window = (slice(at * size // count, -(-(at + 1) * size // count)) for at, size, count in sides)
+        yield (slice(None), *pixel), (slice(None), *window)

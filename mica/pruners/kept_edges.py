@@ -9,10 +9,10 @@ import warnings
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mica.graph import Layer
-from mica.reachability import unfold
 
 _SPARSE_COST = 8
 """A list of edges costs about so many times a dense matrix, edge by edge."""
@@ -146,7 +146,17 @@ class _Flow(torch.autograd.Function):
 def flow(x: Tensor, layer: Layer, edges: KeptEdges) -> Tensor:
     """A layer's outputs for a batch of one image, without its bias; going back leaves the edges' scores."""
     if layer.is_conv:
-        x = unfold(layer, x)
+        x = _unfold(layer, x)
     nodes = x.reshape(layer.groups, -1, layer.positions)
     out: Tensor = _Flow.apply(nodes, edges)  # type: ignore[no-untyped-call]
     return out.view(1, *layer.output_shape)
+
+
+def _unfold(layer: Layer, x: Tensor) -> Tensor:
+    """What each input node of a convolution reads for each output pixel: (1, nodes, pixels) of one image."""
+    padding = layer.padding
+    if padding == "same":  # an odd sum of both sides' padding has the larger half right and below
+        rows, columns = (d * (k - 1) for d, k in zip(layer.dilation, layer.shape[2:], strict=True))
+        x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+    sides = (0, 0) if isinstance(padding, str) else padding
+    return F.unfold(x, layer.shape[2:], layer.dilation, sides, layer.stride)

@@ -3,21 +3,22 @@
 from collections.abc import Mapping
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from mica.channels import Ids
-from mica.graph import Layer, LayerGraph
+from mica.graph import Layer, LayerGraph, Op
 from mica.masks import Masks
 from mica.pruners.channels import channels
 from mica.pruners.node_counts import chosen_outputs, shares
 from mica.pruners.registry import placing
 from mica.pruners.repair import repair
-from mica.reachability import input_nodes, step
+from mica.reachability import Bits, Bools, input_nodes
 from mica.words import NodeCounts
 
 _DEAD = -1
 """Stands for the channel of an input node that no signal reaches."""
+
+_FEW = 1 << 16
+"""Up to so many edges, or up to a twentieth of the places, numpy's own choice is quick enough."""
 
 
 @placing("mica")
@@ -46,27 +47,26 @@ def place_mica(
     """
     names = channels(graph, rng)
     outputs = chosen_outputs(graph, budget, names, node_counts, rng)
-    masks: dict[str, Tensor] = {}
-    live: list[Tensor] = []
-    for op in graph.ops:
-        if op.kind == "layer":
-            layer = graph.layers[op.name]
-            source = op.inputs[0]
-            reached = input_nodes(layer, live[source]).flatten().numpy()
-            channel = np.repeat(names.ids[source], len(reached) // len(names.ids[source]))
-            nodes = np.where(reached, channel, _DEAD)
-            masks[op.name] = _place_layer(layer, budget[op.name], nodes, outputs[op.name], rng)
-        live.append(step(graph, op, [live[i] for i in op.inputs], masks))
-    return repair(graph, masks, live, outputs, rng)
+    masks: dict[str, Bools] = {}
+
+    def place(op: Op, nodes: Bits) -> Bools:
+        reached = nodes.any(axis=0).ravel()
+        ids = names.ids[op.inputs[0]]
+        channel = np.where(reached, np.repeat(ids, len(reached) // len(ids)), _DEAD)
+        masks[op.name] = _place_layer(graph.layers[op.name], budget[op.name], channel, outputs[op.name], rng)
+        return masks[op.name]
+
+    nodes = input_nodes(graph, place)
+    return repair(graph, masks, nodes, outputs, rng)
 
 
-def _place_layer(layer: Layer, edges: int, nodes: Ids, outputs: Ids, rng: np.random.Generator) -> Tensor:
+def _place_layer(layer: Layer, edges: int, nodes: Ids, outputs: Ids, rng: np.random.Generator) -> Bools:
     """One layer's mask. `nodes` holds each input node's channel, or `_DEAD`, group after group."""
     mask = np.zeros((layer.groups, layer.edges // layer.groups), dtype=bool)
     by_group = zip(mask, nodes.reshape(layer.groups, -1), shares(edges, outputs, layer), strict=True)
     for group_mask, group_nodes, (share, chosen) in by_group:
         group_mask[_place(share, group_nodes, chosen, layer.shape[0] // layer.groups, rng)] = True
-    return torch.from_numpy(mask).view(layer.shape)
+    return mask.reshape(layer.shape)
 
 
 def _place(edges: int, nodes: Ids, outputs: Ids, all_outputs: int, rng: np.random.Generator) -> Ids:
@@ -123,10 +123,21 @@ def _fill_at_random(
     inside = (rows >= 0) & (columns >= 0)
     taken = np.sort(rows[inside] * len(nodes) + columns[inside])
     free = len(outputs) * len(nodes) - len(taken)
-    chosen = np.zeros(free, dtype=bool)
-    chosen[rng.choice(free, min(wanted, free), replace=False, shuffle=False)] = True
-    ranks = np.flatnonzero(chosen)
+    ranks = _choose(min(wanted, free), free, rng)
     # The r-th free cell lies behind as many taken ones as have at most r free cells before them.
-    cells = ranks + np.searchsorted(taken - np.arange(len(taken)), ranks, side="right")
-    edges: Ids = outputs[cells // len(nodes)] * inputs + nodes[cells % len(nodes)]
+    behind = np.searchsorted(ranks, taken - np.arange(len(taken)))
+    cells = ranks + np.repeat(np.arange(len(taken) + 1), np.diff(behind, prepend=0, append=len(ranks)))
+    cell_rows, cell_columns = np.divmod(cells, len(nodes))
+    edges: Ids = outputs[cell_rows] * inputs + nodes[cell_columns]
     return edges
+
+
+def _choose(count: int, total: int, rng: np.random.Generator) -> Ids:
+    """`count` of the numbers below `total`, ascending; all such sets are equally likely."""
+    if count <= max(_FEW, total // 20):
+        return np.sort(rng.choice(total, count, replace=False, shuffle=False))
+    # Drawing one number after the other until so many differ, which is several times quicker.
+    drawn, wanted = np.zeros(total, dtype=bool), min(count, total - count)
+    while missing := wanted - np.count_nonzero(drawn):
+        drawn[rng.integers(total, size=missing)] = True
+    return np.flatnonzero(drawn if wanted == count else ~drawn)

@@ -4,18 +4,17 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mica.channels import Ids
 from mica.graph import LayerGraph
 from mica.masks import Masks
-from mica.reachability import openings
+from mica.reachability import Bits, Bools, openings
 
 
 def repair(
     graph: LayerGraph,
-    masks: Mapping[str, Tensor],
-    live: list[Tensor] | None,
+    masks: Mapping[str, Bools],
+    nodes: Mapping[str, Bits] | None,
     outputs: Mapping[str, Ids],
     rng: np.random.Generator,
 ) -> Masks:
@@ -26,28 +25,28 @@ def repair(
     to move or no opening to move to.
 
     Args:
-        live: `mica.reachability.signal` of the masks.
+        nodes: `mica.reachability.input_nodes` of the masks.
         outputs: layer name → the outputs the layer was meant to use; openings there are taken first.
     """
     masks = dict(masks)
     while True:
         moved = 0
-        for name, open_places in openings(graph, masks, live).items():
-            idle = torch.nonzero((masks[name] & ~open_places).flatten()).squeeze(1).numpy()
+        for name, open_places in openings(graph, masks, nodes).items():
+            idle = np.flatnonzero(masks[name] & ~open_places)
             if len(idle):
-                free = (open_places & ~masks[name]).flatten(1).numpy()
+                free = (open_places & ~masks[name]).reshape(len(open_places), -1)
                 target = _targets(free, outputs[name], len(idle), rng)
-                mask = masks[name].flatten().clone()
-                mask[torch.from_numpy(rng.permutation(idle)[: len(target)])] = False
-                mask[torch.from_numpy(target)] = True
-                masks[name] = mask.view_as(masks[name])
+                mask = masks[name].copy()
+                np.put(mask, rng.permutation(idle)[: len(target)], False)
+                np.put(mask, target, True)
+                masks[name] = mask
                 moved += len(target)
         if not moved:
-            return Masks(masks)
-        live = None
+            return Masks({name: torch.from_numpy(mask) for name, mask in masks.items()})
+        nodes = None
 
 
-def _targets(free: Ids, outputs: Ids, wanted: int, rng: np.random.Generator) -> Ids:
+def _targets(free: Bools, outputs: Ids, wanted: int, rng: np.random.Generator) -> Ids:
     """Up to `wanted` random openings, those of the chosen outputs before any other."""
     chosen = np.zeros(len(free), dtype=bool)
     chosen[outputs] = True

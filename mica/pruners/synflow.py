@@ -6,7 +6,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from mica.graph import Layer
 from mica.pruners.kept_edges import DenseEdges, KeptEdges, flow
@@ -31,13 +30,12 @@ class Unpruned:
     def scores(self) -> dict[str, Tensor]:
         self._edges = {name: edges.thinned() for name, edges in self._edges.items()}
         network, layers = self._network, self._network.graph.layers
-        # No dense weights are made: these stand for them, and are NaN should anything else read them.
-        blank = torch.tensor(torch.nan, dtype=torch.float64, device=network.device)
-        weights = {name: blank.expand(layer.shape) for name, layer in layers.items()}
-        image = blank.new_ones(1, *network.graph.input_shape).requires_grad_()
-        by_weight = {id(weight): (layers[name], self._edges[name]) for name, weight in weights.items()}
-        with _ThroughKeptEdges(by_weight), torch.enable_grad():
-            network.absolute_forward(weights, image).sum().backward()
+        weights = {
+            name: _stand_in(layers[name], edges, network.device) for name, edges in self._edges.items()
+        }
+        image = torch.ones(1, *network.graph.input_shape, dtype=torch.float64, device=network.device)
+        with torch.enable_grad():
+            network.absolute_forward(weights, image.requires_grad_()).sum().backward()
         return {name: edges.scores for name, edges in self._edges.items()}
 
     def masks(self) -> dict[str, Tensor]:
@@ -59,17 +57,25 @@ def synflow(network: Network, weights: Mapping[str, Tensor]) -> dict[str, Tensor
     return {name: score.view(weights[name].shape) for name, score in scores.items()}
 
 
-class _ThroughKeptEdges(TorchFunctionMode):
-    """While active, convolutions and linear layers with one of the given weights take the given edges."""
+class _StandIn(Tensor):
+    """Instead of a layer's weight: convolutions and linear layers take its kept edges."""
 
-    def __init__(self, by_weight: Mapping[int, tuple[Layer, KeptEdges]]) -> None:
-        super().__init__()
-        self._by_weight = by_weight
+    layer: Layer
+    edges: KeptEdges
 
+    @classmethod
     def __torch_function__(
-        self, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Any = None
+        cls, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Any = None
     ) -> Any:
-        if func in (F.conv2d, F.linear) and id(args[1]) in self._by_weight:
-            out = flow(args[0], *self._by_weight[id(args[1])])
+        if func in (F.conv2d, F.linear) and isinstance(args[1], cls):
+            out = flow(args[0], args[1].layer, args[1].edges)
             return out if args[2] is None else out + args[2].view(-1, *[1] * (out.dim() - 2))
-        return func(*args, **(kwargs or {}))
+        return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
+
+
+def _stand_in(layer: Layer, edges: KeptEdges, device: torch.device) -> Tensor:
+    # No dense weight is made: all its values are one NaN, should anything else read them.
+    blank = torch.tensor(torch.nan, dtype=torch.float64, device=device).expand(layer.shape)
+    weight = blank.as_subclass(_StandIn)
+    weight.layer, weight.edges = layer, edges
+    return weight

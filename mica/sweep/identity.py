@@ -10,7 +10,7 @@ from mica.methods import parse_method
 from mica.models import models
 from mica.trial.spec import TrialSpec
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised whenever the same spec would give other numbers than before: the key then changes with it."""
 
 

@@ -2,8 +2,10 @@
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 import mica
 from mica.distributions import allocate
+from mica.pruners.mica import _choose
 from tests.oracle.networks import OracleNet, random_network
 from tests.oracle.paths import functional_edges, open_places
 
@@ -356,3 +359,21 @@ def test_groups_behind_a_concatenation_do_not_collapse_while_every_layer_has_an_
         masks = mica.sparsify(model, "mica-igq", 62 / 6, seed, input_shape=(2, 4, 4), rounding="exact")
         assert min(masks.counts().values()) >= 1
         assert mica.functional(graph, masks).kept > 0, seed
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_many_edges_too_are_chosen_with_equal_chances(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mica.pruners.mica, "_FEW", 0)
+    sets = list(itertools.combinations(range(5), count))
+    rng, draws = np.random.default_rng(count), 400 * len(sets)
+    found = Counter(tuple(_choose(count, 5, rng).tolist()) for _ in range(draws))
+    assert set(found) == set(sets)
+    chi_square = sum((found[each] - 400) ** 2 / 400 for each in sets)
+    assert chi_square < 30  # of at most 9 degrees of freedom: one in two thousand
+
+
+@pytest.mark.parametrize("ratio", [1.01, 1.6, 3.0])
+def test_a_large_layer_gets_its_budget_without_repeats(ratio: float) -> None:
+    model = mlp([500, 600, 7])
+    masks = mica.sparsify(model, "mica-uniform", ratio, 0, input_shape=(500,))
+    assert masks.counts() == allocate({n: tuple(m.shape) for n, m in masks.items()}, "uniform", ratio)

@@ -27,24 +27,24 @@ def key(digest: str = DIGEST, **changes: Any) -> str:
 PINNED = {
     "dense": (
         {"method": "dense", "log10_ratio": 0.0},
-        "b9656e57e6bcb5d7e65ddade020160e1e7acc57a9aa46d8b8a951359e5c10bd0",
+        "c2ad45e269ae9f9284d9dd995cbba007a0e28586969ed19094b23bdc19a487c5",
     ),
     "rpi-erk": (
         {"method": "rpi-erk", "seed": 2},
-        "cd0356eebc82192e09e41177a60d445e233645104641c8d0a3cb560f200a8f9b",
+        "c52353338a13a7c2cbb2116fe58515bdb8426f6f9a13d080fdb25cde2650ae42",
     ),
-    "mica-igq": ({}, "a935836ed8583e4ce989ff7008a3a94de1672aee17a3971988229350df6be302"),
+    "mica-igq": ({}, "11b59ff677c3c3b92ab336da081839096d109952b97f02beaa70a47fa2a4d4a3"),
     "rbpi-snip": (
         {"method": "rbpi-snip", "log10_ratio": 0.5},
-        "d77e4c69f6f83d65e4b8f58d4ca78ada75bbb211627766681ebcb3ed82c76c7e",
+        "fff5f632dbbe3aeb6d4669b4491d37d0cf90eb0c67502a317702c2bbafcb62cc",
     ),
     "corrected": (
         {"method": "mica-synflow", "budget": "corrected", "model": Named(name="resnet20")},
-        "2789509ed167a71b76ca5a76ee24d3fdefbda13d306d75d16d94f8ab1d7c10b2",
+        "8df3d87fc7dbefc28102cbae34676a7d426d1e096317d944e726eb4158bc046b",
     ),
     "options": (
         {"model": Named(name="mlp", options={"hidden": [8, 16]})},
-        "9ebc4021f2638d5b9bec4bc0fbfe68ea90d9cd6e4f08c038b609f34eae9fd985",
+        "af18b07c7f09d29745c13cdf2cd13d0b7c34dddc1945f7093de860e48be7a238",
     ),
 }
 
@@ -66,7 +66,7 @@ def test_keys_are_pinned(name: str) -> None:
 
 def test_the_canonical_form_is_pinned() -> None:
     assert json.loads(canonical(paper(), DIGEST)) == {
-        "protocol_version": 1,
+        "protocol_version": 2,
         "data": DIGEST,
         "model": "vgg16",
         "model_options": {},
