@@ -24,7 +24,7 @@ def stream(seed: int, name: str) -> np.random.Generator:
 
 @contextmanager
 def torch_seeded(seed: int, name: str, device: str = "cpu") -> Iterator[None]:
-    """Inside the block torch's global streams, the device's too, are the one named; outside, untouched.
+    """Inside the block torch's global streams, of CPU and CUDA, are the one named; outside, untouched.
 
     For code that can only draw from a global stream: the constructor of a user's network, or dropout.
     """

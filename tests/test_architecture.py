@@ -27,7 +27,7 @@ CORE = 3
 """The highest floor that runs a trial in one process, with no Ray, MLflow, YAML or terminal."""
 
 ONLY_HERE = {
-    "ray": {"mica.sweep.ray_cluster", "mica.sweep.ray_driver"},
+    "ray": {"mica.sweep.ray_cluster", "mica.sweep.ray_driver", "mica.sweep.ray_watcher"},
     "mlflow": {"mica.sweep.tracking", "mica.sweep.mlflow_runs"},
     "yaml": {"mica.sweep.yaml_file"},
     "click": {"mica.cli", "mica.report.report"},

@@ -77,7 +77,7 @@ def _race(case: Case, setting: Setting, seed: int) -> _Race:
 
     usual = copy.deepcopy(model).to(device).train()
     forward = _masked_dense(usual, {} if case.method == str(DENSE) else masks)
-    usual_sgd = _torchs_sgd(usual, protocol)
+    usual_sgd = sgd(usual, protocol, fused=None)
     small = training_form(model.to(device), masks, SHAPE, device).network.train()
     small_sgd = sgd(small, protocol)
 
@@ -113,17 +113,6 @@ def _masked_dense(model: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[Te
         return scores
 
     return forward
-
-
-def _torchs_sgd(model: nn.Module, protocol: Protocol) -> torch.optim.SGD:
-    """The protocol's optimiser in the form that torch chooses for the device."""
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=protocol.lr,
-        momentum=protocol.momentum,
-        nesterov=protocol.nesterov,
-        weight_decay=protocol.weight_decay,
-    )
 
 
 def _timed(function: Callable[[], Tensor], device: str) -> float:

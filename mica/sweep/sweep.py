@@ -23,7 +23,8 @@ from mica.trial.spec import TrialSpec
 from mica.words import Outcome
 
 if TYPE_CHECKING:  # Ray takes seconds to import: only those who run trials wait for it
-    from mica.sweep.ray_driver import Ended, Work
+    from mica.sweep.ray_driver import Work
+    from mica.sweep.ray_watcher import Ended
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,9 @@ def _tracker(sweep: Sweep, console: Console) -> Iterator[Callable[[str], None]]:
 
     tracker = Tracker(uri, sweep.spec.name, sweep.store.folder.place)
     tracker.start()
-    for key in sweep.store.loose_keys() & set(sweep.outcomes):
-        tracker.log(key)  # what an earlier run was stopped before it could show
     try:
+        for key in sweep.store.loose_keys() & set(sweep.outcomes):
+            tracker.log(key)  # what an earlier run was stopped before it could show
         yield tracker.log
     finally:
         with console.status("showing the rest in MLflow"):

@@ -1,7 +1,8 @@
 """Tracking of a running sweep, in a process of its own that takes the processor time that its trials leave.
 
-The driver hands over keys, one a line; the process reads the records from the store, shows them in MLflow and
-answers each key with its `Report` so far. Whatever MLflow does, the sweep goes on.
+The driver hands over keys, one a line, and an empty line in the end; the process reads the records from the
+store, shows them in MLflow and answers each line with its `Report` so far. Whatever MLflow does, the sweep
+goes on.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,8 @@ from mica.trial.record import Record
 
 log = logging.getLogger(__name__)
 
+_END = ""
+"""In place of a key: there are no more."""
 _PAUSE = 30.0
 """Seconds without a try after MLflow could not be reached."""
 
@@ -39,7 +42,7 @@ class Tracker:
         """`store`: the records' place; `warn` is called once, when MLflow first fails, in the background."""
         self._uri, self._sweep, self._store, self._warn = uri, sweep, store, warn
         self._keys: list[str] = []
-        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._report = Report()
         self._given_up = False
         # A daemon: a server that does not answer must not keep this process from ending.
@@ -65,20 +68,19 @@ class Tracker:
     def close(self, patience: float = 30.0) -> Report:
         """Wait until all that was handed over is shown.
 
-        A process that shows nothing for so many seconds gets too little of a busy machine's time: the trials
+        A process that takes more than so many seconds gets too little of a busy machine's time: the trials
         are over, so the rest is then done here, giving way to nobody.
         """
-        self._queue.put(None)
-        seen = -1
-        while self._thread.is_alive() and self._report.seen > seen:
-            seen = self._report.seen
-            self._thread.join(patience)
+        self._queue.put(_END)
+        self._thread.join(patience)
         self._given_up = self._thread.is_alive()
         self._process.kill()
         self._thread.join()
         if self._given_up:
             projection = Projection(self._uri, self._sweep, pause=math.inf)
-            return _show(projection, self._store, self._keys)
+            for key in self._keys:
+                projection.log(key, partial(_read, Store(self._store), key))
+            return projection.finish()
         return replace(self._report, failed=len(self._keys) - self._report.logged - self._report.present)
 
     def _work(self) -> None:
@@ -86,11 +88,11 @@ class Tracker:
             with self._process as process:
                 assert process.stdin is not None and process.stdout is not None
                 print(json.dumps([self._uri, self._sweep, self._store]), file=process.stdin, flush=True)
-                for key in iter(self._queue.get, None):
+                key = None
+                while key != _END:
+                    key = self._queue.get()
                     print(key, file=process.stdin, flush=True)
                     self._note(_heard(process.stdout))
-                process.stdin.close()
-                self._note(_heard(process.stdout))
         except (OSError, EOFError):
             if not self._given_up:
                 code = self._process.wait()
@@ -112,32 +114,24 @@ def _heard(answers: IO[str]) -> Report:
 def main() -> None:
     """The process's end."""
     _give_way()
-    # What MLflow may print is no answer.
-    answers, sys.stdout = sys.stdout, sys.stderr
+    # What MLflow, or a program that it starts, may print is no answer.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
 
     def answer(report: Report) -> None:
-        try:
-            print(json.dumps(asdict(report)), file=answers, flush=True)
-        except BrokenPipeError:  # the driver was killed; `sync` catches up
-            os._exit(1)
+        print(json.dumps(asdict(report)), file=answers, flush=True)
 
-    uri, sweep, store = json.loads(sys.stdin.readline())
-    projection = Projection(uri, sweep, pause=_PAUSE)
+    uri, sweep, place = json.loads(sys.stdin.readline())
+    store, projection = Store(place), Projection(uri, sweep, pause=_PAUSE)
     projection.connect()
-    answer(_show(projection, store, map(str.strip, sys.stdin), answer))
-
-
-def _show(
-    projection: Projection,
-    place: str,
-    keys: Iterable[str],
-    answer: Callable[[Report], None] = lambda report: None,
-) -> Report:
-    store = Store(place)
-    for key in keys:
-        projection.log(key, partial(_read, store, key))
-        answer(projection.report())
-    return projection.finish()
+    # Where the driver is killed the pipe ends without a word: the sweep is not finished.
+    with contextlib.suppress(BrokenPipeError):
+        for line in sys.stdin:
+            if (key := line.strip()) == _END:
+                answer(projection.finish())
+                break
+            projection.log(key, partial(_read, store, key))
+            answer(projection.report())
 
 
 def _give_way() -> None:

@@ -1,16 +1,19 @@
 """One trial inside a worker: run it, turn an exception into a record, and store that before all else."""
 
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mica.data import Dataset
-from mica.errors import UserError
 from mica.sweep.store import Store, Stored
 from mica.trial import Record, TrialSpec, run
 from mica.trial.runner import checked_device, provenance
+
+_PAUSES = (1.0, 5.0)
+"""Seconds to wait before another try to write."""
 
 
 def run_and_store(
@@ -35,14 +38,23 @@ def run_and_store(
     with tempfile.TemporaryDirectory(prefix="mica-") as folder:
         try:
             record = run(spec, dataset=load(), device=device, folder=Path(folder))
-        except Exception as error:
-            if not isinstance(error, UserError):  # which a device raises that could not be used to begin with
-                checked_device(device)
+        except Exception:
+            checked_device(device)
             record = failed(spec, traceback.format_exc(), device, started)
         # Kept files first: whoever sees the record may rely on them.
-        store.keep(key, Path(folder))
-    store.put(Stored(key, sweep, record))
+        _patiently(lambda: store.keep(key, Path(folder)))
+    _patiently(lambda: store.put(Stored(key, sweep, record)))
     return record
+
+
+def _patiently(write: Callable[[], None]) -> None:
+    """Hours of training must not be lost to a storage's bad moment."""
+    for pause in _PAUSES:
+        try:
+            return write()
+        except OSError:
+            time.sleep(pause)
+    return write()
 
 
 def failed(spec: TrialSpec, error: str, device: str, started: datetime | None = None) -> Record:

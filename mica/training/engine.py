@@ -69,15 +69,15 @@ def train(model: nn.Module, parts: Parts, protocol: Protocol, seed: int) -> Iter
             return
 
 
-def sgd(model: nn.Module, protocol: Protocol) -> torch.optim.SGD:
-    """The protocol's optimiser, which updates all parameters in one pass."""
+def sgd(model: nn.Module, protocol: Protocol, *, fused: bool | None = True) -> torch.optim.SGD:
+    """The protocol's optimiser; `fused` updates all parameters in one pass, None leaves the way to torch."""
     return torch.optim.SGD(
         model.parameters(),
         lr=protocol.lr,
         momentum=protocol.momentum,
         nesterov=protocol.nesterov and protocol.momentum > 0,
         weight_decay=protocol.weight_decay,
-        fused=True,
+        fused=fused,
     )
 
 

@@ -14,30 +14,14 @@ times as long at 2×2 pixels, 1.2 to 1.5 times at 4×4, half as long at 8×8, on
 
 
 class SmallImageConv2d(nn.Conv2d):
-    """Computes what a `Conv2d` does but for rounding; gradients of gradients are not supported."""
+    """A `Conv2d` of the same numbers but for rounding; gradients of gradients are not supported."""
 
     @staticmethod
     def suits(module: nn.Module) -> bool:
-        """Whether it can stand for a module."""
+        """Whether a module may become one."""
         if type(module) is not nn.Conv2d or module.groups > 1:
             return False
         return module.padding_mode == "zeros" and not isinstance(module.padding, str)
-
-    @classmethod
-    def like(cls, conv: nn.Conv2d) -> "SmallImageConv2d":
-        """On the parameters of another convolution."""
-        new = cls(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,  # type: ignore[arg-type]
-            conv.stride,  # type: ignore[arg-type]
-            conv.padding,  # type: ignore[arg-type]
-            conv.dilation,  # type: ignore[arg-type]
-            bias=conv.bias is not None,
-            device="meta",
-        )
-        new.weight, new.bias = conv.weight, conv.bias
-        return new.train(conv.training)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[2] * x.shape[3] > _PIXELS or not torch.is_grad_enabled():

@@ -266,9 +266,10 @@ def provenance(
     device: str, started: datetime, seconds_data: float = 0, seconds_mask: float = 0, seconds_train: float = 0
 ) -> Provenance:
     """This process and machine, and the seconds of a trial's phases."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
     return Provenance(
         host=socket.gethostname(),
-        device=_device_name(device),
+        device=name,
         threads=torch.get_num_threads(),
         started=started.isoformat(timespec="seconds"),
         seconds_data=seconds_data,
@@ -282,16 +283,6 @@ def provenance(
             **({"numba": version("numba")} if find_spec("numba") else {}),
         },
     )
-
-
-def _device_name(device: str) -> str:
-    """Name of a GPU; as it was asked for where that is all that is known."""
-    if not device.startswith("cuda"):
-        return device
-    try:
-        return torch.cuda.get_device_name(device)
-    except (RuntimeError, AssertionError):  # it cannot be used, or no longer
-        return device
 
 
 class _Clock:

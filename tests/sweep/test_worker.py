@@ -6,6 +6,7 @@ import pytest
 
 from mica.data import Dataset
 from mica.errors import UserError
+from mica.sweep import worker
 from mica.sweep.store import Store
 from mica.sweep.worker import run_and_store
 from mica.trial import Record
@@ -36,14 +37,19 @@ def test_an_exception_becomes_a_record(tmp_path: Path) -> None:
     assert Store(str(tmp_path)).load()[KEY].record == record
 
 
-def test_a_device_that_could_never_be_used_is_recorded_as_it_was_asked_for(tmp_path: Path) -> None:
-    record = run_on(NO_GPU, tmp_path)
-    assert (record.outcome, record.provenance.device) == ("failed", NO_GPU)
-    assert record.error and "device 'cuda:99' cannot be used" in record.error
-    assert Store(str(tmp_path)).load()[KEY].record == record
-
-
-def test_where_the_device_no_longer_works_the_worker_ends_and_nothing_is_recorded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("load", [data, bug])
+def test_where_the_device_does_not_work_the_worker_ends_and_nothing_is_recorded(load, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="device 'cuda:99' cannot be used"):
-        run_on(NO_GPU, tmp_path, bug)
+        run_on(NO_GPU, tmp_path, load)
     assert not Store(str(tmp_path)).load()
+
+
+def test_a_storage_s_bad_moment_costs_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocking = tmp_path / "records"  # a file where the folder should be
+
+    def load() -> Dataset:
+        blocking.touch()
+        return data()
+
+    monkeypatch.setattr(worker.time, "sleep", lambda seconds: blocking.unlink())
+    assert run_on("cpu", tmp_path, load) == Store(str(tmp_path)).load()[KEY].record

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mica.models import build
-from mica.training.on_cpu import quickened
+from mica.training.on_cpu import quicken
 
 GEOMETRIES = [
     {"kernel_size": 3, "padding": 1},
@@ -21,6 +20,12 @@ GEOMETRIES = [
 ]
 SIZES = [(1, 1), (2, 2), (3, 4), (4, 4), (1, 7), (5, 5)]
 """5×5 pixels are too many: there the network's own way is taken."""
+
+
+def quickened(network: nn.Module) -> nn.Module:
+    twin = copy.deepcopy(network)
+    quicken(twin)
+    return twin
 
 
 def gradients(model: nn.Module, x: Tensor, loss_of: Tensor) -> list[Tensor]:
@@ -52,16 +57,17 @@ def test_gradients_are_those_of_a_convolution(geometry: dict, size: tuple[int, i
         torch.testing.assert_close(mine, its, rtol=1e-12, atol=1e-12)
 
 
-def test_the_twin_shares_parameters_and_statistics() -> None:
-    torch.manual_seed(0)
-    model = build("vgg11", input_shape=(3, 16, 16), classes=4, seed=0)
-    twin = quickened(model)
-    assert [*twin.state_dict()] == [*model.state_dict()]
-    assert {id(p) for p in twin.parameters()} == {id(p) for p in model.parameters()}
-    before = model.get_buffer("bn6.running_mean").clone()
-    twin.train()(torch.randn(8, 3, 16, 16))
-    assert not torch.equal(before, model.get_buffer("bn6.running_mean"))
-    assert int(model.get_buffer("bn6.num_batches_tracked")) == 1
+def test_what_hangs_on_a_module_stays_and_all_can_be_undone() -> None:
+    conv, dropout, calls = nn.Conv2d(3, 3, 3, padding=1), nn.Dropout(0.5), []
+    conv.register_forward_hook(lambda *_: calls.append(1))
+    network = nn.Sequential(conv, dropout, conv, dropout)
+    undo = quicken(network)
+    assert [*network] == [conv, dropout, conv, dropout]
+    assert type(conv) is not nn.Conv2d and type(dropout) is not nn.Dropout
+    network(torch.randn(2, 3, 4, 4)).sum().backward()
+    assert len(calls) == 2
+    undo()
+    assert type(conv) is nn.Conv2d and type(dropout) is nn.Dropout
 
 
 def test_bf16_is_as_near_to_float64_as_the_library_s() -> None:
@@ -77,11 +83,16 @@ def test_bf16_is_as_near_to_float64_as_the_library_s() -> None:
         return [float((f - e).norm() / e.norm()) for f, e in zip(found, exact, strict=True)]
 
     for mine, its in zip(errors(quickened(plain)), errors(plain), strict=True):
-        assert mine < 1.2 * its
+        assert mine < 2 * its
 
 
 def test_convolutions_of_other_kinds_stay() -> None:
     grouped = nn.Conv2d(4, 4, 3, padding=1, groups=2)
     reflected = nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")
-    twin = quickened(nn.Sequential(grouped, reflected, nn.Conv2d(4, 4, 3, padding="same")))
-    assert [type(module) for module in twin] == [nn.Conv2d] * 3
+    same, own = nn.Conv2d(4, 4, 3, padding="same"), OwnDropout()
+    twin = quickened(nn.Sequential(grouped, reflected, same, own))
+    assert [type(module) for module in twin] == [nn.Conv2d] * 3 + [OwnDropout]
+
+
+class OwnDropout(nn.Dropout):
+    """A user's, which may do something else."""
