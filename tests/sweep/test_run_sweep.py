@@ -240,13 +240,13 @@ def test_without_its_queue_a_sweep_stops_and_goes_on_when_run_again(
 
 
 def test_workers_that_cannot_start_stop_the_sweep(ray_address: str) -> None:
-    from mica.sweep import ray_driver
+    from mica.sweep import ray_driver, ray_watcher
     from mica.sweep.ray_cluster import cluster
 
     with cluster(ray_address):
         queue = ray_driver._start_queue({"a": tiny(), "b": tiny(seed=1)})
-        watcher = ray_driver._Watcher(queue, 2, lambda ended: None, lambda: True)
-        for _ in range(ray_driver._IDLE_DEATHS):
+        watcher = ray_watcher.Watcher(queue, 2, lambda ended: None, lambda: True)
+        for _ in range(ray_watcher._IDLE_DEATHS):
             assert not watcher.stop_all()
             watcher.lane_died(0, "no such library")
     assert watcher.stop_all()
