@@ -5,7 +5,7 @@
     mica.functional(graph, masks)      # the edges on a path from input to output
     mica.apply(model, masks)           # zero the rest, and keep it zero while the model trains
 
-Registries, each with `names()` and `get(name)`: `mica.pruners.pruners`, `mica.distributions.distributions`,
+Registries, each with `names()` and `get(name)`: `mica.pruners.pruners`, `mica.pruning.distributions`,
 `mica.models.models`, `mica.data.datasets`. One whole trial: `mica.trial.run`.
 """
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from mica.compaction import Compact, compact
     from mica.errors import DataError, NumericError, TraceError, UnknownName, UserError
     from mica.exporting import export, load_exported
-    from mica.graph import Layer, LayerGraph
+    from mica.graph.layers import Layer, LayerGraph
+    from mica.graph.reachability import functional, functional_node_share
+    from mica.graph.tracing import trace
     from mica.masks import Masks, apply
-    from mica.pruning import sparsify
-    from mica.reachability import functional, functional_node_share
-    from mica.tracing import trace
+    from mica.pruning.sparsify import sparsify
 
 __version__ = "0.1.0"
 
@@ -34,15 +34,15 @@ _HOMES = {
     "mica.compaction": ("Compact", "compact"),
     "mica.errors": ("DataError", "NumericError", "TraceError", "UnknownName", "UserError"),
     "mica.exporting": ("export", "load_exported"),
-    "mica.graph": ("Layer", "LayerGraph"),
+    "mica.graph.layers": ("Layer", "LayerGraph"),
     "mica.masks": ("Masks", "apply"),
-    "mica.reachability": ("functional", "functional_node_share"),
-    "mica.pruning": ("sparsify",),
-    "mica.tracing": ("trace",),
+    "mica.graph.reachability": ("functional", "functional_node_share"),
+    "mica.pruning.sparsify": ("sparsify",),
+    "mica.graph.tracing": ("trace",),
 }
 
 
-_MODULES = ("data", "distributions", "models", "pruners", "trial")
+_MODULES = ("data", "models", "pruners", "pruning", "trial")
 
 
 def __getattr__(name: str) -> object:

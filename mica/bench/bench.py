@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import torch
 
 from mica.bench.case import Case, Setting
-from mica.bench.figures import Figures, MaskRow, StepRow
 from mica.bench.masks import time_masks
+from mica.bench.measurements import Figures, MaskRow, StepRow
 from mica.bench.steps import peak_gflops, time_case
 from mica.bench.trials import time_trials
 from mica.models import models as known_models

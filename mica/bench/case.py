@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 import mica
-from mica.graph import LayerGraph
+from mica.graph.layers import LayerGraph
 from mica.masks import Masks
 from mica.models import build
 from mica.training.protocol import Precision

@@ -5,10 +5,10 @@ from collections import defaultdict
 
 import numpy as np
 
-from mica.bench.figures import Figures
-from mica.methods import is_ranking, parse_method
-from mica.report.overview import Forecast
-from mica.sweep.cost import training_images
+from mica.bench.measurements import Figures
+from mica.cli.overview import Forecast
+from mica.pruning.methods import is_ranking, parse_method
+from mica.sweep.plan.cost import training_images
 from mica.sweep.results import Results
 from mica.trial.spec import TrialSpec
 

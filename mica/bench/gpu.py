@@ -6,11 +6,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from mica.bench.case import CLASSES, SHAPE, Case, Setting, pruned
-from mica.bench.figures import GpuUse
+from mica.bench.measurements import GpuUse
 from mica.training.engine import Parts, train
+from mica.training.forms import training_form
 from mica.training.images import ImageSet
 from mica.training.protocol import Protocol, default_protocol
-from mica.trial.form import training_form
 
 _STEPS = 50
 """Of the epoch that is looked at."""

@@ -6,9 +6,9 @@ import torch
 
 import mica
 from mica.bench.case import CLASSES, SHAPE, Case, Setting
-from mica.bench.figures import MaskRow
-from mica.methods import parse_method
+from mica.bench.measurements import MaskRow
 from mica.models import build
+from mica.pruning.methods import parse_method
 
 _SCORED = 10 * CLASSES
 """Images that SNIP and GraSP score, as in a trial."""

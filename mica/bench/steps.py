@@ -14,12 +14,12 @@ from torch.func import functional_call
 
 import mica
 from mica.bench.case import CLASSES, SHAPE, Case, Setting, pruned
-from mica.bench.figures import StepRow
 from mica.bench.gpu import gpu_use
-from mica.methods import DENSE
+from mica.bench.measurements import StepRow
+from mica.pruning.methods import DENSE
 from mica.training.engine import sgd, step
+from mica.training.forms import training_form
 from mica.training.protocol import Precision, Protocol, default_protocol
-from mica.trial.form import training_form
 
 _WARM_UP = 2
 _SHARE = 4

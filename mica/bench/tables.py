@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mica.bench.figures import Figures, GpuUse, MaskRow, StepRow, TrialsRow
+from mica.bench.measurements import Figures, GpuUse, MaskRow, StepRow, TrialsRow
 
 _STEPS_ARE = (
     "usual: weights × masks at full width, fp32, eager, contiguous, in the same process. spread: "

@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from mica.bench.figures import TrialsRow
+from mica.bench.measurements import TrialsRow
 from mica.errors import UserError
 
 _SWEEP = """\

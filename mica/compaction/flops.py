@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor, nn
 
-from mica.channels import channel_ids
 from mica.compaction.needed import needed_channels, refusal
-from mica.graph import LayerGraph
+from mica.graph.channels import channel_ids
+from mica.graph.layers import LayerGraph
 
 
 def compact_flops(graph: LayerGraph, model: nn.Module, masks: Mapping[str, Tensor]) -> int | None:

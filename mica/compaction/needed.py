@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mica.channels import Ids
-from mica.graph import LayerGraph, Op
+from mica.graph.channels import Ids
+from mica.graph.layers import LayerGraph, Op
 
 Flags = NDArray[np.bool_]
 """bool (channels,): a yes or no for each channel of the network."""

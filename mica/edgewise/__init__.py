@@ -6,6 +6,6 @@ and max pooling done while a channel is still in cache. Arrays lie as (channels,
 with the images innermost every loop runs over neighbours in memory, however few pixels a layer has.
 """
 
-from mica.edgewise.network import Edgewise, edgewise
+from mica.edgewise.substitution import Edgewise, edgewise
 
 __all__ = ["Edgewise", "edgewise"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from mica.models.registry import initialise, models
+from mica.models.registration import initialise, models
 
 
 @models.register("mlp")

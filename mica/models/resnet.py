@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mica.models.registry import initialise, models
+from mica.models.registration import initialise, models
 
 
 class Block(nn.Module):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from mica.models.registry import initialise, models
+from mica.models.registration import initialise, models
 
 _POOL = 0
 _PLANS = {

@@ -1,8 +1,8 @@
 """Pruners, one file each. `pruners.names()` lists them; add your own with `placing` or `ranking`."""
 
 from mica.pruners import grasp, magnitude, mica, random, snip, synflow
-from mica.pruners.network import Network
-from mica.pruners.registry import PlacingPruner, Pruner, RankingPruner, placing, pruners, ranking
+from mica.pruners.kinds import PlacingPruner, Pruner, RankingPruner, placing, pruners, ranking
+from mica.pruners.scores.scored_network import Network
 
 __all__ = [
     "Network", "PlacingPruner", "Pruner", "RankingPruner", "grasp", "magnitude", "mica", "placing",

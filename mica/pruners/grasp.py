@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mica.pruners.network import Network, gradients, leaves
-from mica.pruners.registry import ranking
+from mica.pruners.kinds import ranking
+from mica.pruners.scores.scored_network import Network, gradients, leaves
 
 _TEMPERATURE = 200.0
 """Divides the logits: it keeps the softmax of an untrained network away from saturation."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from mica.pruners.network import Network
-from mica.pruners.registry import ranking
+from mica.pruners.kinds import ranking
+from mica.pruners.scores.scored_network import Network
 
 
 @ranking("magnitude", needs_images=False)

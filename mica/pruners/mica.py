@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mica.channels import Ids
-from mica.graph import Layer, LayerGraph, Op
+from mica.graph.channels import Ids
+from mica.graph.layers import Layer, LayerGraph, Op
+from mica.graph.reachability import Bits, Bools, input_nodes
 from mica.masks import Masks
-from mica.pruners.channels import channels
-from mica.pruners.node_counts import chosen_outputs, shares
-from mica.pruners.registry import placing
-from mica.pruners.repair import repair
-from mica.reachability import Bits, Bools, input_nodes
+from mica.pruners.connection.channel_order import channels
+from mica.pruners.connection.node_counts import chosen_outputs, shares
+from mica.pruners.connection.repair import repair
+from mica.pruners.kinds import placing
 from mica.words import NodeCounts
 
 _DEAD = -1

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from mica.graph import LayerGraph
+from mica.graph.layers import LayerGraph
 from mica.masks import Masks
-from mica.pruners.registry import placing
+from mica.pruners.kinds import placing
 
 
 @placing("random")

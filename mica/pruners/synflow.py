@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mica.graph import Layer
-from mica.pruners.kept_edges import DenseEdges, KeptEdges, flow
-from mica.pruners.network import Network
-from mica.pruners.registry import ranking
+from mica.graph.layers import Layer
+from mica.pruners.kinds import ranking
+from mica.pruners.scores.kept_edges import DenseEdges, KeptEdges, flow
+from mica.pruners.scores.scored_network import Network
 
 
 class Unpruned:

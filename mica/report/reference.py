@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mica.errors import DataError
-from mica.methods import parse_method
+from mica.pruning.methods import parse_method
 from mica.report.appearance import Series
 from mica.report.cells import cells, finished
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from mica.data.location import shown
 from mica.report.figures import draw
 from mica.report.summary import as_latex, as_markdown, rich_table, summary
-from mica.sweep.layout import FIGURES, TABLES
 from mica.sweep.results import Results
-from mica.sweep.tables import trials_frame, write_tables
+from mica.sweep.store.layout import FIGURES, TABLES
+from mica.sweep.store.tables import trials_frame, write_tables
 
 
 def write_report(results: Results, console: Console, *, published: str | None = None) -> None:

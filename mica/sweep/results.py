@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mica.errors import UserError
-from mica.sweep.layout import RECORDS, SEGMENTS
-from mica.sweep.store import Store, Stored
+from mica.sweep.store.layout import RECORDS, SEGMENTS
+from mica.sweep.store.records import Store, Stored
 from mica.sweep.sweep import open_sweep
 from mica.trial.spec import TrialSpec
 

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from mica.cli.progress import SweepProgress
 from mica.errors import UserError
-from mica.sweep.cost import longest_first
-from mica.sweep.grid import Grid, expand
-from mica.sweep.lease import Lease
-from mica.sweep.progress import SweepProgress
-from mica.sweep.spec import SweepSpec, load_sweep
-from mica.sweep.store import Store, Stored, done
-from mica.sweep.worker import failed
+from mica.sweep.drive.worker import failed
+from mica.sweep.plan.cost import longest_first
+from mica.sweep.plan.grid import Grid, expand
+from mica.sweep.plan.spec import SweepSpec, load_sweep
+from mica.sweep.store.lease import Lease
+from mica.sweep.store.records import Store, Stored, done
 from mica.trial.record import Record
 from mica.trial.spec import TrialSpec
 from mica.words import Outcome
 
 if TYPE_CHECKING:  # Ray takes seconds to import: only those who run trials wait for it
-    from mica.sweep.ray_driver import Work
-    from mica.sweep.ray_watcher import Ended
+    from mica.sweep.drive.ray_driver import Work
+    from mica.sweep.drive.ray_watcher import Ended
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Sweep:
         """Where MLflow's runs go; None when it is off."""
         if self.spec.mlflow is False:
             return None
-        from mica.sweep.tracking import default_uri
+        from mica.sweep.track.projection import default_uri
 
         return default_uri(self.store.folder.place) if self.spec.mlflow is True else str(self.spec.mlflow)
 
@@ -82,8 +82,8 @@ def run_sweep(
     missing = sweep.missing(retry_failed=retry_failed)
     if not missing:
         return Counter()
-    from mica.sweep.ray_cluster import check, cluster
-    from mica.sweep.ray_driver import Work, run_all
+    from mica.sweep.drive.ray_cluster import check, cluster
+    from mica.sweep.drive.ray_driver import Work, run_all
 
     with cluster(address) as grows:
         with console.status("reading the data, tracing the networks"):
@@ -136,7 +136,7 @@ def _tracker(sweep: Sweep, console: Console) -> Iterator[Callable[[str], None]]:
     if uri is None:
         yield lambda key: None
         return
-    from mica.sweep.tracker import Tracker
+    from mica.sweep.track.process import Tracker
 
     tracker = Tracker(uri, sweep.spec.name, sweep.store.folder.place)
     tracker.start()

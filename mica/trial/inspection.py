@@ -3,9 +3,9 @@
 from torch import Tensor, nn
 
 from mica.compaction.flops import compact_flops
-from mica.graph import Layer, LayerGraph
+from mica.graph.layers import Layer, LayerGraph
+from mica.graph.reachability import functional, node_share
 from mica.masks import Masks
-from mica.reachability import functional, node_share
 from mica.trial.record import LayerRow, MaskSummary
 
 

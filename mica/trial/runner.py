@@ -17,16 +17,16 @@ from torch import Tensor, nn
 import mica
 from mica.data import Dataset, Source, Split, datasets, scoring_images, split
 from mica.errors import UserError
-from mica.graph import LayerGraph
+from mica.graph.layers import LayerGraph
+from mica.graph.tracing import trace
 from mica.masks import Masks, apply
-from mica.methods import parse_method
 from mica.models import SMALLEST_SIDE, build
-from mica.pruning import sparsify
+from mica.pruning.methods import parse_method
+from mica.pruning.sparsify import sparsify
 from mica.registry import check_options
-from mica.tracing import trace
 from mica.training.engine import Epoch, Parts, train
+from mica.training.forms import training_form
 from mica.training.images import ImageSet, image_set
-from mica.trial.form import training_form
 from mica.trial.inspection import collapsed, inspect
 from mica.trial.record import EpochRow, Provenance, Record, Results
 from mica.trial.score_cache import score_cache

@@ -15,9 +15,9 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from mica.cache import cache_folder
 from mica.errors import UserError
-from mica.pruners.score_key import Tensors
+from mica.files import cache_folder
+from mica.pruners.scores.score_key import Tensors
 
 _BYTES = 4_000_000_000
 _PATIENCE = 600.0

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from mica.errors import UserError
+from mica.graph.tracing import trace
 from mica.masks import Masks
-from mica.methods import parse_method
 from mica.models import build
-from mica.pruning import sparsify
-from mica.tracing import trace
+from mica.pruning.methods import parse_method
+from mica.pruning.sparsify import sparsify
 from mica.training.protocol import Protocol
 from mica.trial.inspection import inspect
 from mica.trial.record import LayerRow, MaskSummary

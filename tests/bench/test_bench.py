@@ -7,9 +7,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from mica.bench.figures import Figures
+from mica.bench.measurements import Figures
 from mica.bench.trials import time_trials
-from mica.cli import main
+from mica.cli.main import main
 from tests.sweep.sample import write
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from mica.bench.figures import Figures, MaskRow, StepRow, save, saved
 from mica.bench.forecast import forecast
+from mica.bench.measurements import Figures, MaskRow, StepRow, save, saved
 from mica.sweep.results import Results
-from mica.sweep.store import Store, Stored
+from mica.sweep.store.records import Store, Stored
 from mica.trial import TrialSpec
 from tests.sweep.sample import record
 from tests.trial.sample import tiny

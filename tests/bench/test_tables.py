@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from mica.bench.figures import GpuUse, MaskRow, TrialsRow
+from mica.bench.measurements import GpuUse, MaskRow, TrialsRow
 from mica.bench.tables import gpu_share, tables
 from tests.bench.test_forecast import FIGURES, step
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mica import Masks, __version__
-from mica.cli import main
+from mica.cli.main import main
 from tests.sweep import user_models
 from tests.sweep.sample import SWEEP, write
 

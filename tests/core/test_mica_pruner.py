@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mica
-from mica.distributions import allocate
 from mica.pruners.mica import _choose
+from mica.pruning.distributions import allocate
 from tests.oracle.networks import OracleNet, random_network
 from tests.oracle.paths import functional_edges, open_places
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 import mica
-from mica.reachability import functional_node_share
+from mica.graph.reachability import functional_node_share
 from tests.oracle.networks import OracleNet, random_masks, random_network
 from tests.oracle.paths import functional_edges, node_share
 

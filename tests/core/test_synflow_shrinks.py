@@ -5,11 +5,11 @@ import torch
 from torch import Tensor, nn
 
 import mica
-from mica.distributions import target_edges
 from mica.models import build
 from mica.pruners import Network, kept_edges, pruners
-from mica.pruners.network import gradients
+from mica.pruners.scores.scored_network import gradients
 from mica.pruners.synflow import Unpruned
+from mica.pruning.distributions import target_edges
 from tests.oracle.networks import random_masks, random_network
 
 SHAPE = (3, 8, 8)

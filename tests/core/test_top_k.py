@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import mica
 from mica.errors import NumericError
 from mica.pruners import Network, RankingPruner
-from mica.pruners.top_k import _keep_highest, rank_globally
+from mica.pruners.scores.top_k import _keep_highest, rank_globally
 
 KINDS = ["normal", "skewed", "few values", "constant", "periodic"]
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mica.methods import parse_method
+from mica.pruning.methods import parse_method
 
 Rows = Iterable[dict[str, Any]]
 

@@ -9,7 +9,7 @@ from mica.trial.record import EpochRow, LayerRow, MaskSummary, Provenance, Resul
 KILLED = """
 import os, sys
 sys.path[:0] = sys.argv[3:]
-from mica.sweep.tracking import sync
+from mica.sweep.track.projection import sync
 from mlflow_records import made
 assert "mlflow" not in sys.modules, "imported before it is used"
 import mlflow

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mica.sweep.store import Stored
+from mica.sweep.store.records import Stored
 from mica.trial import Record
 from mica.trial.record import EpochRow, LayerRow, MaskSummary, Results
 from mica.trial.runner import provenance

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mica.sweep.cost import estimated_cost, longest_first
+from mica.sweep.plan.cost import estimated_cost, longest_first
 from mica.trial import Named
 from tests.trial.sample import tiny
 

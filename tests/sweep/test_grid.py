@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mica.errors import UserError
-from mica.sweep.grid import Grid, expand
-from mica.sweep.spec import load_sweep
+from mica.sweep.plan.grid import Grid, expand
+from mica.sweep.plan.spec import load_sweep
 from mica.sweep.sweep import open_sweep
 from mica.trial import TrialSpec
 from tests.sweep.sample import SWEEP, write

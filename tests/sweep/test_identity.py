@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from mica.sweep import identity
-from mica.sweep.identity import canonical, trial_key
 from mica.training.protocol import Protocol, default_protocol
 from mica.trial import Named, TrialSpec
+from mica.trial import key as identity
+from mica.trial.key import canonical, trial_key
 
 DIGEST = "d" * 64
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from mica.errors import UserError
-from mica.sweep import lease as lease_module
-from mica.sweep.files import Folder
-from mica.sweep.layout import LEASE
-from mica.sweep.lease import Lease
+from mica.sweep.store import lease as lease_module
+from mica.sweep.store.folder import Folder
+from mica.sweep.store.layout import LEASE
+from mica.sweep.store.lease import Lease
 
 
 @pytest.fixture(autouse=True)

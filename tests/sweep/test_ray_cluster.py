@@ -2,8 +2,8 @@
 
 import pytest
 
-from mica.sweep.ray_cluster import need_among
-from mica.sweep.spec import Resources
+from mica.sweep.drive.ray_cluster import need_among
+from mica.sweep.plan.spec import Resources
 from tests.trial.sample import tiny
 
 TRAINS, MASK = tiny(), tiny(protocol={"epochs": 0})

@@ -19,8 +19,8 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from mica.cli import main
-from mica.sweep.store import Store, Stored
+from mica.cli.main import main
+from mica.sweep.store.records import Store, Stored
 from mica.sweep.sweep import open_sweep
 from mica.trial import run
 from tests.sweep import ray_cluster, user_models
@@ -240,8 +240,8 @@ def test_without_its_queue_a_sweep_stops_and_goes_on_when_run_again(
 
 
 def test_workers_that_cannot_start_stop_the_sweep(ray_address: str) -> None:
-    from mica.sweep import ray_driver, ray_watcher
-    from mica.sweep.ray_cluster import cluster
+    from mica.sweep.drive import ray_driver, ray_watcher
+    from mica.sweep.drive.ray_cluster import cluster
 
     with cluster(ray_address):
         queue = ray_driver._start_queue({"a": tiny(), "b": tiny(seed=1)})

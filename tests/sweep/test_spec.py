@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from mica.errors import UserError
-from mica.sweep.ratios import log10_ratios
-from mica.sweep.spec import SweepSpec, load_sweep
+from mica.sweep.plan.ratios import log10_ratios
+from mica.sweep.plan.spec import SweepSpec, load_sweep
 from tests.sweep.sample import SWEEP, write
 
 

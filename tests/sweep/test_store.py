@@ -11,10 +11,10 @@ import pytest
 from pyarrow import fs
 
 from mica.errors import UserError
-from mica.sweep import store as store_module
-from mica.sweep.files import Folder
-from mica.sweep.layout import RECORDS, SEGMENTS, SET_ASIDE, record_path
-from mica.sweep.store import Store, done
+from mica.sweep.store import records as store_module
+from mica.sweep.store.folder import Folder
+from mica.sweep.store.layout import RECORDS, SEGMENTS, SET_ASIDE, record_path
+from mica.sweep.store.records import Store, done
 from mica.trial.record import RECORD_VERSION
 from tests.sweep.sample import stored
 

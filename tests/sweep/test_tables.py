@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mica.sweep.files import Folder
-from mica.sweep.store import Stored
-from mica.sweep.tables import tables, trials_frame, write_tables
-from mica.sweep.worker import failed
+from mica.sweep.drive.worker import failed
+from mica.sweep.store.folder import Folder
+from mica.sweep.store.records import Stored
+from mica.sweep.store.tables import tables, trials_frame, write_tables
 from mica.trial import run
 from tests.trial.sample import EDGES, tiny
 

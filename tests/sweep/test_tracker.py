@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from mica.sweep.store import Store, Stored
-from mica.sweep.tracker import Tracker
-from mica.sweep.tracking import Report, default_uri, sync
+from mica.sweep.store.records import Store, Stored
+from mica.sweep.track.process import Tracker
+from mica.sweep.track.projection import Report, default_uri, sync
 from tests.sweep.mlflow_records import closed_port, made, runs
 
 SWEEP = "a sweep"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mica.sweep.tracking import Projection, Report, default_uri, sync
+from mica.sweep.track.projection import Projection, Report, default_uri, sync
 from mica.trial import Record
 from tests.sweep.mlflow_records import KILLED, by_key, closed_port, died, made, runs
 

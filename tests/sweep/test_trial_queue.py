@@ -1,6 +1,6 @@
 """The queue of a sweep's trials: each once, and what a lane died of again, so many times."""
 
-from mica.sweep.trial_queue import TrialQueue
+from mica.sweep.drive.trial_queue import TrialQueue
 
 A, B, C, D = ((key, key.encode()) for key in "abcd")
 

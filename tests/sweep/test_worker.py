@@ -6,9 +6,9 @@ import pytest
 
 from mica.data import Dataset
 from mica.errors import UserError
-from mica.sweep import worker
-from mica.sweep.store import Store
-from mica.sweep.worker import run_and_store
+from mica.sweep.drive import worker
+from mica.sweep.drive.worker import run_and_store
+from mica.sweep.store.records import Store
 from mica.trial import Record
 from mica.trial.runner import open_data
 from tests.trial.sample import DATA, tiny

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import mica
 from mica.rng import torch_seeded
-from mica.trial.form import Form, training_form
+from mica.training.forms import Form, training_form
 
 SHAPE, CLASSES = (3, 8, 8), 5
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 import mica
 from mica.models import build
 from mica.pruners import Network, RankingPruner, pruners
-from mica.pruners.score_key import score_key as key_of
-from mica.pruners.top_k import rank_globally
+from mica.pruners.scores.score_key import score_key as key_of
+from mica.pruners.scores.top_k import rank_globally
 from mica.trial import run
 from mica.trial.score_cache import FileScoreCache, score_cache
 from tests.trial.sample import tiny, without_provenance

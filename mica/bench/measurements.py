@@ -1,0 +1,129 @@
+"""What a benchmark measures, as tables and as JSON."""
+
+import os
+from pathlib import Path
+from statistics import median
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mica.files import cache_folder
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StepRow(_Row):
+    """One network's training step, the masked-dense way and mica's, interleaved in one process."""
+
+    model: str
+    method: str
+    log10_ratio: float
+    precision: str
+    """Of mica's side; the other side is always fp32."""
+    batch_size: int
+    masked_dense_ms: tuple[float, ...]
+    """Medians, one a seed; likewise below."""
+    mica_ms: tuple[float, ...]
+    spread: tuple[float, ...]
+    """Interquartile range of mica's steps / their median."""
+    limit_share: tuple[float, ...] | None
+    """Time that the functional edges' arithmetic alone would take at the machine's peak / mica's time.
+
+    The arithmetic is edges × output positions × 2 FLOP × 3 passes × images; the peak, that of a large
+    matrix product of the same precision in this run. None where no edge is functional.
+    """
+    loss_difference: float
+    """Largest relative difference of the two sides' losses at the first step."""
+    gpu: "GpuUse | None" = None
+    """On a GPU: how much of it one such training takes."""
+
+    @property
+    def faster(self) -> float:
+        """Masked-dense time / mica's: the median over the seeds."""
+        return median(a / b for a, b in zip(self.masked_dense_ms, self.mica_ms, strict=True))
+
+
+class GpuUse(_Row):
+    """What one training takes of a GPU."""
+
+    busy: float | None
+    """Share of the time in which the GPU computes; None where torch's profiler sees nothing of it."""
+    memory: float
+    """Share of the GPU's memory at its peak, CIFAR's images and the process's own needs included."""
+
+    @property
+    def packed(self) -> int:
+        """How many such trials to run at once: until the memory or the time is used up."""
+        return max(1, int(0.9 / max(self.memory, self.busy or 0.0)))
+
+
+class MaskRow(_Row):
+    """Seconds that a method's mask takes, nothing cached; one a seed."""
+
+    model: str
+    method: str
+    log10_ratio: float
+    seconds: tuple[float, ...]
+    functional_seconds: tuple[float, ...]
+    """Of finding the mask's functional edges."""
+
+
+class TrialsRow(_Row):
+    """A sweep of trials that do nothing, through Ray, MLflow off."""
+
+    trials: int
+    seconds: float
+    """Of the whole command: Ray's start, tables and figures included."""
+    driver_mb: float
+    """Peak resident memory of the driver."""
+
+
+class Figures(_Row):
+    """All that one run of `mica-sweep bench` measured."""
+
+    device: str
+    host: str
+    threads: int
+    started: str
+    versions: dict[str, str]
+    peak_gflops: dict[str, float]
+    """Precision → speed of a large matrix product."""
+    steps: tuple[StepRow, ...] = ()
+    masks: tuple[MaskRow, ...] = ()
+    trials: TrialsRow | None = None
+
+
+def save(figures: Figures) -> None:
+    """Keep figures for `mica-sweep plan`; what an earlier run in the same setting measured besides stays."""
+    before = saved()
+    if before is not None and _setting(before) == _setting(figures):
+        rows = {_case(row): row for row in (*before.steps, *figures.steps)}
+        masks = {_case(row): row for row in (*before.masks, *figures.masks)}
+        kept = {"steps": tuple(rows.values()), "masks": tuple(masks.values())}
+        figures = figures.model_copy(update={**kept, "trials": figures.trials or before.trials})
+    place = _place()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = place.with_suffix(f".{os.getpid()}")
+    unfinished.write_text(figures.model_dump_json(indent=2))
+    unfinished.replace(place)
+
+
+def saved() -> Figures | None:
+    """What was measured last on this machine; None if nothing was, or by a version with other figures."""
+    try:
+        return Figures.model_validate_json(_place().read_text())
+    except (OSError, ValidationError):
+        return None
+
+
+def _setting(figures: Figures) -> tuple[object, ...]:
+    return figures.host, figures.device, figures.threads, figures.versions
+
+
+def _case(row: StepRow | MaskRow) -> tuple[str, str, float, str]:
+    return row.model, row.method, row.log10_ratio, getattr(row, "precision", "")
+
+
+def _place() -> Path:
+    return cache_folder() / "bench" / "figures.json"

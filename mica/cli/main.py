@@ -1,0 +1,314 @@
+"""The command line: parse, call, print, exit code. No logic."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.text import Text
+
+from mica import __version__
+from mica.data.location import shown
+from mica.errors import SweepStopped, UserError
+
+EXIT_TRIALS_FAILED = 1
+EXIT_WRONG_USE = 2
+EXIT_INTERRUPTED = 130
+
+# Names and errors of a user's own may hold [brackets] and :colons:, which are no markup.
+out = Console(markup=False, emoji=False)
+err = Console(stderr=True, markup=False, emoji=False)
+
+
+class _Group(click.Group):
+    """Turns a user's mistake into one message and exit code 2, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # the reader of a pipe has seen enough
+            sys.stderr.close()
+            ctx.exit(0)
+        except (SweepStopped, UserError, OSError) as error:
+            err.print(Text.assemble(("error: ", "bold red"), str(error)), highlight=False, soft_wrap=True)
+            ctx.exit(EXIT_TRIALS_FAILED if isinstance(error, SweepStopped) else EXIT_WRONG_USE)
+
+
+SWEEP = click.argument("sweep", type=click.Path(path_type=Path))
+STORAGE = click.option("--storage", metavar="PLACE", help="Folder or URI, in place of the file's own.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mica-sweep")
+@click.option("-v", "--verbose", is_flag=True, help="Show what happens inside.")
+def main(verbose: bool) -> None:
+    """Sweeps of pruning-at-initialisation experiments.
+
+    \b
+    A first look:      mica-sweep run sweeps/quickstart.yaml
+    What would run:    mica-sweep plan sweeps/paper.yaml
+    One mask:          mica-sweep inspect --model vgg16 --method mica-igq --log10-ratio 4.5
+
+    SWEEP is a sweep file. Where a command only reads results, it may also be the folder that holds them.
+    """
+    sys.path.insert(0, os.getcwd())  # for a user's own `package.module:function`
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(
+        level=level,
+        format="%(message)s",
+        handlers=[RichHandler(console=err, show_time=False, show_path=False)],
+    )
+    if not verbose:
+        warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+@main.command()
+@SWEEP
+@STORAGE
+@click.option("--address", metavar="ADDRESS", help="Of a Ray cluster; else $RAY_ADDRESS, else this machine.")
+@click.option("--retry-failed", is_flag=True, help="Run trials again that ended with an exception.")
+def run(sweep: Path, storage: str | None, address: str | None, retry_failed: bool) -> None:
+    """Run what a sweep still misses, then show and draw the results.
+
+    Type it again after any interruption, or after adding to the file: finished trials are kept.
+    """
+    from mica.sweep.sweep import open_sweep, run_sweep
+
+    opened = open_sweep(sweep, storage)
+    missing = len(opened.missing(retry_failed=retry_failed))
+    total = len(opened.grid.trials)
+    out.print(
+        f"{opened.spec.name}: {total} trials, {total - missing} done, {missing} to run", highlight=False
+    )
+    for source in opened.grid.sources.values():
+        out.print(f"data: {source.description}", highlight=False)
+    run_sweep(opened, out, address=address, retry_failed=retry_failed)
+    # In a process of its own: this one stays small, however many records there are.
+    place = ["--storage", storage] if storage else []
+    sys.stdout.flush()
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # a user's own modules are found there
+    command = [sys.executable, "-m", "mica.cli", "report", str(sweep), *place]
+    shown_by = subprocess.run(command, env=paths)
+    if shown_by.returncode:
+        sys.exit(shown_by.returncode)
+    after = open_sweep(sweep, storage)
+    if left := len(after.missing()):
+        err.print(f"interrupted: {left} trials are missing; the same line again goes on", style="yellow")
+        sys.exit(EXIT_INTERRUPTED)
+    if failed := list(after.outcomes.values()).count("failed"):  # those of earlier runs too
+        out.print(f"{failed} trials failed; `mica-sweep status {sweep}` says why", style="red")
+        sys.exit(EXIT_TRIALS_FAILED)
+
+
+@main.command()
+@SWEEP
+@STORAGE
+@click.option("--keys", is_flag=True, help="List every trial with its key.")
+@JSON
+def plan(sweep: Path, storage: str | None, keys: bool, as_json: bool) -> None:
+    """Say what a sweep consists of, and how many hours it still takes.
+
+    The hours go by the trials that are done, else by what `mica-sweep bench` measured on this machine.
+    """
+    from mica.bench.forecast import forecast
+    from mica.bench.measurements import saved
+    from mica.cli.overview import list_trials, plan_table, planned
+    from mica.sweep.results import open_results
+
+    results = open_results(sweep, storage)
+    hours = forecast(results, saved())
+    if as_json:
+        _print_json(planned(results, hours))
+    else:
+        out.print(plan_table(results, hours))
+        if keys:
+            for line in list_trials(results):
+                click.echo(line)
+
+
+@main.command()
+@SWEEP
+@STORAGE
+@JSON
+def status(sweep: Path, storage: str | None, as_json: bool) -> None:
+    """Say how far a sweep is, and why trials failed."""
+    from mica.cli.overview import print_status, status_of
+    from mica.sweep.results import open_results
+
+    results = open_results(sweep, storage)
+    if as_json:
+        _print_json(status_of(results))
+    else:
+        print_status(results, out)
+
+
+@main.command()
+@SWEEP
+@STORAGE
+def collect(sweep: Path, storage: str | None) -> None:
+    """Write the tables trials, layers and epochs of all records as Parquet files beside them."""
+    from mica.sweep.results import open_results
+    from mica.sweep.store.tables import write_tables
+
+    results = open_results(sweep, storage)
+    for name in write_tables(results.everything.values(), results.store.folder):
+        click.echo(f"{results.store.folder.place}/{name}")
+
+
+@main.command()
+@SWEEP
+@STORAGE
+@click.option("--published", metavar="CSV", help="Published points to draw beside ours ($MICA_PUBLISHED).")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "markdown", "latex"]), default="text",
+    help="Of the printed table; markdown and latex can be pasted.",
+)  # fmt: skip
+def report(sweep: Path, storage: str | None, published: str | None, form: str) -> None:
+    """Print the results and draw the figures."""
+    from mica.report.report import print_table, write_report
+    from mica.sweep.results import open_results
+
+    results = open_results(sweep, storage)
+    if form == "text":
+        write_report(results, out, published=published)
+    else:
+        print_table(results, form)
+
+
+@main.command()
+@click.option("--model", required=True, help="Network: vgg16, resnet20, …, or package.module:function.")
+@click.option("--method", required=True, help="dense, rpi-erk, mica-igq, rbpi-synflow, …")
+@click.option("--log10-ratio", type=float, required=True, help="log10 of the compression ratio, such as 4.5.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--classes", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option("--input-shape", default="3x32x32", show_default=True, help="Of one image, CxHxW.")
+@click.option("--data", help="Data set for methods that score images; it then sets classes and shape.")
+@click.option("--budget", type=click.Choice(["nominal", "corrected"]), default="nominal", show_default=True)
+@click.option("--rounding", type=click.Choice(["floor", "exact"]), default="floor", show_default=True)
+@click.option(
+    "--node-counts", type=click.Choice(["random", "max", "min"]), default="random", show_default=True
+)
+@click.option("--save", type=click.Path(path_type=Path), help="Write the masks to this .npz file.")
+@JSON
+def inspect(as_json: bool, save: Path | None, **options: Any) -> None:
+    """Make one mask and show it, layer by layer."""
+    from mica.report.mask_table import mask_json, mask_table
+    from mica.trial.single_mask import MaskRequest, make_mask
+
+    masks, summary, layers = make_mask(MaskRequest(**options))
+    if save:
+        try:
+            masks.save(save)
+        except OSError as error:
+            raise UserError(f"--save {save}: cannot be written: {error.strerror}") from error
+    if as_json:
+        _print_json(mask_json(summary, layers))
+    else:
+        out.print(mask_table(summary, layers))
+
+
+@main.command()
+@click.argument("key")
+@click.option(
+    "--from", "place", type=click.Path(path_type=Path), required=True, help="Sweep file or results folder."
+)
+@STORAGE
+@click.option("--device", help="cpu, cuda, cuda:1, …")
+@click.option("--keep", type=click.Path(path_type=Path), help="Folder for the trial's masks and weights.")
+def trial(key: str, place: Path, storage: str | None, device: str | None, keep: Path | None) -> None:
+    """Run one trial again, in this process, to debug it or to get its masks and weights.
+
+    KEY is a trial's key or its beginning; `mica-sweep plan --keys` lists them. The store is not changed.
+    """
+    from mica.cli.overview import print_rerun
+    from mica.sweep.results import find_trial
+
+    print_rerun(find_trial(key, place, storage), out, device=device, keep=keep)
+
+
+@main.command()
+@click.option("--model", "models", multiple=True, help="Networks to time.  [default: vgg16, resnet20]")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="How many seeds.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Timed rounds a seed.")
+@click.option("--steps/--no-steps", default=True, help="Time training steps.")
+@click.option("--masks/--no-masks", default=True, help="Time masks.")
+@click.option("--trials", default=200, show_default=True, type=click.IntRange(0), help="No-op trials to run.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: one a core]")
+@click.option("--device", help="cpu, cuda, …; a GPU where there is one by default.")
+@JSON
+def bench(as_json: bool, **options: Any) -> None:
+    """Measure what a training step, a mask and a trial cost on this machine.
+
+    Each network trains the usual way (weights × masks at full width) and mica's way, step by step in turn.
+    `mica-sweep plan` then knows how many hours a sweep will take here. With the defaults this takes
+    some ten minutes; for a quick look: mica-sweep bench --seeds 1 --rounds 3 --no-masks --trials 0
+    """
+    from mica.bench.bench import measure, plan_of
+    from mica.bench.measurements import save
+    from mica.bench.tables import tables
+
+    plan = plan_of(**options)
+    with err.status("measuring") as shown:
+        figures = measure(plan, lambda what: shown.update(f"measuring {what}"))
+    if as_json:
+        click.echo(figures.model_dump_json(indent=2))
+    else:
+        out.print(tables(figures))
+    try:
+        save(figures)
+    except OSError as error:
+        err.print(f"`mica-sweep plan` will not know of these figures: {error}", style="yellow")
+
+
+@main.command()
+@SWEEP
+@STORAGE
+def sync(sweep: Path, storage: str | None) -> None:
+    """Bring MLflow up to date with the records, without duplicates."""
+    from mica.sweep.results import open_results
+    from mica.sweep.track.projection import sync as sync_records
+
+    opened = open_results(sweep, storage)
+    uri = opened.mlflow_uri
+    if uri is None:
+        raise UserError(f"{sweep}: mlflow is off in this sweep")
+    found = sync_records(uri, opened.name, ((key, item.record) for key, item in opened.stored.items()))
+    click.echo(
+        f"{shown(uri)}: {found.logged} trials added, {found.present} were there, {found.failed} failed"
+    )
+    if found.failed:
+        err.print(str(found.error), style="red")
+        sys.exit(EXIT_TRIALS_FAILED)
+
+
+@main.command()
+@SWEEP
+@STORAGE
+@click.option("--port", type=int, default=5000, show_default=True)
+def ui(sweep: Path, storage: str | None, port: int) -> None:
+    """Open MLflow's pages on a sweep's runs."""
+    from mica.sweep.sweep import open_sweep
+
+    uri = open_sweep(sweep, storage).mlflow_uri
+    if uri is None:
+        raise UserError(f"{sweep}: mlflow is off in this sweep")
+    if uri.startswith("http"):
+        click.echo(f"the runs are at {shown(uri)}")
+        return
+    click.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
+    os.execvp(
+        sys.executable,
+        [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)],
+    )
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))

@@ -1,0 +1,1 @@
+"""The network as layers, operations and channels; what signal reaches."""

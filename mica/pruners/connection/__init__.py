@@ -1,0 +1,1 @@
+"""What MiCA is made of: channel order, node counts, repair."""

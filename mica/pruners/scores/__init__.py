@@ -1,0 +1,1 @@
+"""What ranking pruners share: the network they score, top-k, the digest of what scores depend on."""

@@ -1,0 +1,187 @@
+"""From scores to masks: the part that all ranking pruners share."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mica.errors import NumericError, UserError
+from mica.masks import Masks
+from mica.pruners.kinds import RankingPruner
+from mica.pruners.scores.score_key import ScoreCache, score_key
+from mica.pruners.scores.scored_network import Network
+from mica.pruning.distributions import target_edges
+from mica.words import Rounding
+
+
+def rank_globally(
+    pruner: RankingPruner,
+    network: Network,
+    ratio: float,
+    rounding: Rounding,
+    cache: ScoreCache | None = None,
+) -> Masks:
+    """Keep the highest scores over all layers together: RbPI at a compression ratio.
+
+    Returns masks with exactly `target_edges` edges; of equal scores the earlier edge stays.
+    """
+    edges = network.graph.edges
+    steps = pruner.iterations
+    schedule = [target_edges(edges, ratio ** (step / steps), rounding) for step in range(1, steps + 1)]
+    pools = {"all": tuple(network.graph.layers)}
+    return _cached(pruner, network, [{"all": count} for count in schedule], pools, cache)
+
+
+def rank_within_layers(
+    pruner: RankingPruner, network: Network, budget: Mapping[str, int], cache: ScoreCache | None = None
+) -> Masks:
+    """Keep the highest scores of each layer, as many as its budget says."""
+    layers, steps = network.graph.layers, pruner.iterations
+    schedule = [
+        {
+            # Geometric from dense to the budget; an empty layer is emptied last, so that scores stay scores.
+            name: round(layer.edges * (max(budget[name], 1) / layer.edges) ** (step / steps))
+            for name, layer in layers.items()
+        }
+        for step in range(1, steps)
+    ]
+    return _cached(pruner, network, [*schedule, dict(budget)], {name: (name,) for name in layers}, cache)
+
+
+def _cached(
+    pruner: RankingPruner,
+    network: Network,
+    schedule: list[dict[str, int]],
+    pools: dict[str, tuple[str, ...]],
+    cache: ScoreCache | None,
+) -> Masks:
+    """`_prune` with what can be used again from the cache: scores of the dense network, or else masks."""
+    once = pruner.iterations == 1
+    dear = pruner.needs_images or not once  # the others are computed sooner than read
+    key = score_key(pruner, network, *([] if once else [schedule, pools])) if cache and dear else None
+    if cache is None or key is None:
+        return _prune(pruner, network, schedule, pools)
+    if not once:
+        return Masks(cache.get_or_compute(key, lambda: _prune(pruner, network, schedule, pools)))
+
+    def score(network: Network, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        found = cache.get_or_compute(key, lambda: pruner.score(network, weights))
+        return {name: scores.to(network.device) for name, scores in found.items()}
+
+    return _prune(replace(pruner, score=score), network, schedule, pools)
+
+
+def _prune(
+    pruner: RankingPruner,
+    network: Network,
+    schedule: list[dict[str, int]],
+    pools: Mapping[str, Iterable[str]],
+) -> Masks:
+    """Score what is left and keep the best of each pool of layers, once for each entry of the schedule."""
+    remaining = pruner.remaining(network) if pruner.remaining else _Masked(pruner, network)
+    for counts in schedule:
+        scores = remaining.scores()
+        for pool, names in pools.items():
+            _keep_highest([scores[n] for n in names], [remaining.kept[n] for n in names], counts[pool])
+    masks = remaining.masks()
+    return Masks({name: masks[name].cpu().view(layer.shape) for name, layer in network.graph.layers.items()})
+
+
+class _Masked:
+    """The edges that a pruner without a quicker way has kept: all are scored, the pruned ones as zeros."""
+
+    def __init__(self, pruner: RankingPruner, network: Network) -> None:
+        self._pruner, self._network = pruner, network
+        self._weights = network.weights()
+        self.kept = {n: torch.ones_like(w, dtype=torch.bool).view(-1) for n, w in self._weights.items()}
+
+    def scores(self) -> dict[str, Tensor]:
+        masked = {name: weight * self.kept[name].view_as(weight) for name, weight in self._weights.items()}
+        scores = self._pruner.score(self._network, masked)
+        found = {name: tuple(score.shape) for name, score in scores.items()}
+        if found != self._network.graph.shapes:
+            raise UserError(
+                f"the pruner's scores must have the weights' shapes: {found} for {self._network.graph.shapes}"
+            )
+        flat = {name: scores[name].flatten() for name in self._weights}
+        return {name: score.masked_fill(~self.kept[name], -torch.inf) for name, score in flat.items()}
+
+    def masks(self) -> dict[str, Tensor]:
+        return self.kept
+
+
+def _keep_highest(scores: list[Tensor], kept: list[Tensor], count: int) -> None:
+    """Leave exactly the `count` kept edges of the highest scores, of equal ones the earlier, in `kept`.
+
+    Raises:
+        NumericError: a kept edge's score is NaN or infinite.
+    """
+    if not all(_finite(*pair) for pair in zip(scores, kept, strict=True)):
+        raise NumericError(
+            "the pruner's scores are not all finite: an error in it, or weights or a depth out of float range"
+        )
+    # A threshold and a sweep over the ties: exact and repeatable, where topk may break ties either way.
+    threshold = _kth_highest(scores, count) if count else torch.inf
+    higher = [values > threshold for values in scores]
+    missing = count - sum(int(part.count_nonzero()) for part in higher)
+    for values, chosen, flags in zip(scores, higher, kept, strict=True):
+        if missing:
+            ties = _places((values == threshold) & flags)[:missing]
+            chosen[ties] = True
+            missing -= len(ties)
+        flags.copy_(chosen)
+
+
+def _finite(scores: Tensor, kept: Tensor) -> bool:
+    if not len(scores):
+        return True
+    low, high = scores.aminmax()  # either is NaN if any score is
+    return math.isfinite(high - low) or bool(scores[kept].isfinite().all())
+
+
+def _kth_highest(parts: list[Tensor], count: int) -> float:
+    """The value that exactly `count` values reach, ties aside."""
+    rank = sum(map(len, parts)) - count
+    low, high = _bracket(parts, rank)
+    above = [part > low for part in parts]
+    rank -= sum(len(part) - int(part.count_nonzero()) for part in above)
+    near = torch.cat(
+        [part[_places(flags & (part <= high))] for part, flags in zip(parts, above, strict=True)]
+    )
+    if not 0 <= rank < len(near):  # a sample that misleads
+        rank, near = sum(map(len, parts)) - count, torch.cat(parts)
+    if near.device.type == "cpu":  # torch crawls where scores are as skewed as SynFlow's
+        return float(np.partition(near.numpy(), rank)[rank])
+    return float(torch.kthvalue(near, rank + 1).values)
+
+
+def _places(flags: Tensor) -> Tensor:
+    """Indices of the true ones; on a CPU numpy finds few among many ten times sooner than torch."""
+    if flags.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(flags.numpy()))
+    return flags.nonzero().squeeze(1)
+
+
+def _bracket(parts: list[Tensor], rank: int) -> tuple[float, float]:
+    """Two scores around the one of this rank, very likely: found in an even sample."""
+    total = sum(map(len, parts))
+    sample = torch.cat([part[_sample(len(part), total, part.device)] for part in parts]).sort().values
+    place, margin = rank * len(sample) // total, 2 * math.isqrt(len(sample))
+    low, high = place - margin, place + margin
+    return (
+        float(sample[low]) if low >= 0 else -math.inf,
+        float(sample[high]) if high < len(sample) else math.inf,
+    )
+
+
+def _sample(length: int, total: int, device: torch.device) -> Tensor:
+    """Indices into one of the parts, at distances of a golden ratio: in step with no pattern of a kernel."""
+    count = -(-length * _SAMPLE // total) if length else 0
+    places = torch.arange(count, dtype=torch.float64, device=device) * ((math.sqrt(5) - 1) / 2) % 1
+    return (places * length).long()
+
+
+_SAMPLE = 1 << 16

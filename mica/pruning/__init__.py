@@ -1,0 +1,1 @@
+"""Pruning: method, ratio and seed to checked masks."""

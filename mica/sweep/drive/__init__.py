@@ -1,0 +1,1 @@
+"""The drive: who runs which trial where, and what becomes of it."""

@@ -1,0 +1,63 @@
+"""One trial inside a worker: run it, turn an exception into a record, and store that before all else."""
+
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mica.data import Dataset
+from mica.sweep.store.records import Store, Stored
+from mica.trial import Record, TrialSpec, run
+from mica.trial.runner import checked_device, provenance
+
+_PAUSES = (1.0, 5.0)
+"""Seconds to wait before another try to write."""
+
+
+def run_and_store(
+    key: str,
+    sweep: str,
+    spec: TrialSpec,
+    store: Store,
+    *,
+    load: Callable[[], Dataset],
+    device: str,
+) -> Record:
+    """Run one trial and put its record, and the files it keeps, into the store.
+
+    An exception of the trial becomes a record with the outcome `failed` and the traceback: it must not
+    stop the sweep. What the store raises goes on, because then nothing is recorded. So does what breaks
+    the device: every later trial of this process would fail, so another process has to try again.
+    """
+    stored = store.loose(key)  # nothing is folded while a sweep runs
+    if stored is not None and stored.record.outcome != "failed":
+        return stored.record  # an earlier try got this far before its worker died
+    started = datetime.now(UTC)
+    with tempfile.TemporaryDirectory(prefix="mica-") as folder:
+        try:
+            record = run(spec, dataset=load(), device=device, folder=Path(folder))
+        except Exception:
+            checked_device(device)
+            record = failed(spec, traceback.format_exc(), device, started)
+        # Kept files first: whoever sees the record may rely on them.
+        _patiently(lambda: store.keep(key, Path(folder)))
+    _patiently(lambda: store.put(Stored(key, sweep, record)))
+    return record
+
+
+def _patiently(write: Callable[[], None]) -> None:
+    """Hours of training must not be lost to a storage's bad moment."""
+    for pause in _PAUSES:
+        try:
+            return write()
+        except OSError:
+            time.sleep(pause)
+    return write()
+
+
+def failed(spec: TrialSpec, error: str, device: str, started: datetime | None = None) -> Record:
+    """The record of a trial that ended with an exception."""
+    where = provenance(device, started or datetime.now(UTC))
+    return Record(spec=spec, outcome="failed", error=error, provenance=where)

@@ -1,0 +1,134 @@
+"""From a sweep's axes to its trials: the union, without repeats, of full cross products."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from mica.data import Source
+from mica.errors import UserError
+from mica.pruning.methods import DENSE, Method, combine, parse_method
+from mica.pruning.sparsify import source_method
+from mica.sweep.plan.spec import Axes, SweepSpec
+from mica.training.protocol import Protocol, default_protocol
+from mica.trial import TrialSpec, open_data
+from mica.trial.key import trial_key
+from mica.trial.spec import Named
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All trials of a sweep."""
+
+    trials: dict[str, TrialSpec]
+    """Key → trial, in the order of the file."""
+    sources: dict[str, Source]
+    """Data set's label → where it is."""
+
+
+def expand(sweep: SweepSpec) -> Grid:
+    """Find the data sets and list the trials.
+
+    Raises:
+        UserError: missing axes and impossible combinations, all at once, each named.
+        DataError: a data set is not there.
+    """
+    grids = [_inherit(axes, sweep) for axes in sweep.grids or (sweep,)]
+    faults = [fault for index, axes in enumerate(grids) for fault in _faults(axes, index, sweep)]
+    faults += _clashes(grids)
+    if faults:
+        raise UserError("\n".join(dict.fromkeys(faults)))
+    data = {item.label: item for axes in grids for item in axes.data or ()}
+    sources = {label: open_data(item) for label, item in data.items()}
+    trials: dict[str, TrialSpec] = {}
+    for axes in grids:
+        for trial in _cells(axes, sweep, sources):
+            trials.setdefault(trial_key(trial, sources[trial.data.label].digest), trial)
+    return Grid(trials, sources)
+
+
+def _inherit(axes: Axes, sweep: SweepSpec) -> Axes:
+    """A grid's axes, with the sweep's own where the grid says nothing."""
+    own = {name: getattr(axes, name) for name in Axes.model_fields}
+    top = {name: getattr(sweep, name) for name in Axes.model_fields}
+    if axes.methods:  # methods are named one way or the other
+        top["pruners"] = top["distributions"] = None
+    elif axes.pruners or axes.distributions:
+        top["methods"] = None
+    merged = {name: value if value is not None else top[name] for name, value in own.items()}
+    if axes.protocol and sweep.protocol:
+        merged["protocol"] = sweep.protocol.model_copy(update=_overrides(axes.protocol))
+    return Axes.model_construct(**merged)
+
+
+def _faults(axes: Axes, index: int, sweep: SweepSpec) -> Iterator[str]:
+    where = f"grids.{index}" if sweep.grids else "the sweep"
+    for name in ("data", "models", "seeds"):
+        if not getattr(axes, name):
+            yield f"{where}: {name} is missing"
+    if axes.methods and (axes.pruners or axes.distributions):
+        yield f"{where}: has both methods and pruners × distributions; name them one way"
+    if not axes.methods and not (axes.pruners and axes.distributions):
+        yield f"{where}: methods (or pruners with distributions) is missing"
+        return
+    methods: list[Method] = []
+    for cell in _method_cells(axes):
+        try:
+            methods.append(parse_method(cell) if isinstance(cell, str) else combine(*cell))
+            if "corrected" in (axes.budget or ()):
+                source_method(methods[-1])
+        except UserError as error:
+            yield f"{where}: impossible combination: {error}"
+    if not axes.ratios and any(method != DENSE for method in methods):
+        yield f"{where}: ratios is missing"
+
+
+def _clashes(grids: Sequence[Axes]) -> Iterator[str]:
+    """Tables and figures would take two data sets, or networks, of one title for the same one."""
+    for name in ("data", "models"):
+        titles: dict[str, Named] = {}
+        for item in (item for axes in grids for item in getattr(axes, name) or ()):
+            if titles.setdefault(item.label, item) != item:
+                yield f"{name}: two different ones have the title {item.label!r}"
+
+
+def _method_cells(axes: Axes) -> list[str] | list[tuple[str, str]]:
+    if axes.methods:
+        return list(axes.methods)
+    return list(product(axes.pruners or (), axes.distributions or ()))
+
+
+def _cells(axes: Axes, sweep: SweepSpec, sources: dict[str, Source]) -> Iterator[TrialSpec]:
+    methods = [
+        parse_method(cell) if isinstance(cell, str) else combine(*cell) for cell in _method_cells(axes)
+    ]
+    for data, model, seed, method, budget in product(
+        axes.data or (), axes.models or (), axes.seeds or (), methods, axes.budget or ("nominal",)
+    ):
+        protocol = _protocol(axes, model, sources[data.label])
+        for log10_ratio, rounding, node_counts in product(
+            (0.0,) if method == DENSE else axes.ratios or (),
+            axes.rounding or ("floor",),
+            axes.node_counts or ("random",),
+        ):
+            yield TrialSpec(
+                data=data,
+                model=model,
+                method=str(method),
+                log10_ratio=log10_ratio,
+                seed=seed,
+                budget=budget,
+                rounding=rounding,
+                node_counts=node_counts if method.pruner == "mica" else "random",
+                protocol=protocol,
+                compact=sweep.compact,
+                keep=sweep.keep,
+            )
+
+
+def _protocol(axes: Axes, model: Named, source: Source) -> Protocol:
+    overrides = _overrides(axes.protocol) if axes.protocol else {}
+    return Protocol(**{**default_protocol(model.name, source.augment), **overrides})
+
+
+def _overrides(protocol: Protocol) -> dict[str, object]:
+    return protocol.model_dump(exclude_unset=True)

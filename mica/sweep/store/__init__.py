@@ -1,0 +1,1 @@
+"""The store: what finished trials leave, durable and whole."""

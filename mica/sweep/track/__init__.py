@@ -1,0 +1,1 @@
+"""The track: records shown in MLflow."""
