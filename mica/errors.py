@@ -1,5 +1,8 @@
 """Errors that a user can act on. Anything else that is raised is a bug of ours."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """Wrong use or wrong input: one message that says what was found and what is allowed."""
@@ -23,3 +26,9 @@ class NumericError(UserError):
 
 class SweepStopped(Exception):
     """A sweep ended before its trials did, for a reason that the message gives. What is done is kept."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A tail for messages, `; did you mean 'x'?`, or nothing when no known name is near."""
+    match = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""

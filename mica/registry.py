@@ -1,70 +1,49 @@
 """Named extension points: pruners, distributions, models and data sets are looked up here."""
 
-import difflib
+import hashlib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar, get_args
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from mica.errors import UnknownName, UserError
+from mica.errors import UnknownName, UserError, nearest
+from mica.named import Named, parse
+from mica.options import Options, options_of
 
 T = TypeVar("T")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A tail for error messages, `; did you mean 'x'?`, or nothing when no known name is near."""
-    match = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {match[0]!r}?" if match else ""
-
-
-def check_options(
-    what: str, function: Callable[..., object], options: Mapping[str, Any], *, given: int = 0
-) -> None:
-    """Raises `UserError` unless `function` takes these keyword arguments, and needs no others.
-
-    Args:
-        what: names the entry in messages, such as `model 'mlp'`.
-        given: how many leading arguments the caller passes itself.
-    """
-    if not callable(function):
-        raise UserError(f"{what} is no function: found {function!r}")
-    parameters = list(inspect.signature(function).parameters.values())[given:]
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    known = [parameter.name for parameter in parameters]
-    for option in options:
-        if option not in known:
-            allowed = ", ".join(known) or "none"
-            raise UserError(f"{what} has no option {option!r}: allowed are {allowed}{nearest(option, known)}")
-    missing = [p.name for p in parameters if p.default is p.empty and p.name not in options]
-    if missing:
-        raise UserError(f"{what} needs the option {missing[0]!r}; its options are {', '.join(known)}")
-
-
-def check_choice(what: str, value: str, choices: Any) -> None:
-    """Raises `UserError` unless the value is one of a `Literal`'s."""
-    if value not in get_args(choices):
-        allowed = ", ".join(get_args(choices))
-        raise UserError(f"{what} is {value!r}; allowed are {allowed}{nearest(value, get_args(choices))}")
 
 
 class Registry(Generic[T]):
     """Name → entry. A name of the form `package.module:attribute` loads a user's own entry."""
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    def __init__(
+        self,
+        kind: str,
+        *,
+        accept: Callable[[object], T],
+        options: Callable[[T], Options],
+        inputs: str,
+    ) -> None:
+        """An empty registry.
+
+        Args:
+            kind: what its entries are called in messages.
+            accept: makes an entry of what a user's own name stands for, or raises `TypeError`.
+            options: an entry's options.
+            inputs: what mica itself gives to an entry's function, for messages.
+        """
+        self.kind, self.inputs = kind, inputs
+        self._accept, self._options = accept, options
         self._entries: dict[str, T] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that files an entry under `name`; a second entry of one name is an error."""
-
-        def add(entry: T) -> T:
-            if name in self._entries:
-                raise ValueError(f"{self.kind} {name!r} is registered twice")
-            self._entries[name] = entry
-            return entry
-
-        return add
+    def add(self, name: str, entry: T) -> T:
+        """File an entry under a name; a second one of that name is an error."""
+        if name in self._entries:
+            raise ValueError(f"{self.kind} {name!r} is registered twice")
+        self._entries[name] = entry
+        return entry
 
     def names(self) -> list[str]:
         """The registered names, in order of registration."""
@@ -84,11 +63,94 @@ class Registry(Generic[T]):
             f"or your own as package.module:name{nearest(name, self._entries)}"
         )
 
+    def choose(self, chosen: object) -> Named:
+        """The name with all its options, checked.
+
+        Args:
+            chosen: a name; a text such as `mlp(hidden=[64])`; a mapping of name, title and options; or what
+                was chosen before, which is taken as it is.
+
+        Raises:
+            UnknownName: no such entry.
+            UserError: it does not take these options.
+        """
+        if isinstance(chosen, Named):
+            return chosen
+        if isinstance(chosen, str):
+            name, options = parse(chosen)
+            title = None
+        elif isinstance(chosen, Mapping) and isinstance(chosen.get("name"), str):
+            if "defaults" in chosen:  # as a record holds it
+                return Named(**chosen)
+            name, given = parse(chosen["name"])
+            options = given | {str(k): v for k, v in chosen.items() if k not in ("name", "title")}
+            title = chosen.get("title")
+            if title is not None and not isinstance(title, str):
+                raise UserError(f"{self.kind} {name!r}: its title is {title!r}; a title is text")
+        else:
+            raise UserError(f"found {chosen!r}; allowed is a name, or a mapping with a name and options")
+        entry = self.get(name)
+        what = f"{self.kind} {name!r}"
+        try:
+            changed, defaults = self._options(entry).checked(what, options)
+        except UserError as error:
+            # A parameter that mica knows by another name looks like an option without a default.
+            unknown = ":" in name and "needs the option" in str(error)
+            raise UserError(f"{error} (mica itself gives {self.inputs})" if unknown else str(error)) from None
+        return Named(name=name, options=changed, defaults=defaults, title=title, code=code_digest(name))
+
     def _load(self, path: str) -> T:
         module_name, _, attribute = path.partition(":")
         try:
-            entry: T = getattr(importlib.import_module(module_name), attribute)
+            found = importlib.import_module(module_name)
+            for part in attribute.split("."):
+                found = getattr(found, part)
         except Exception as error:  # a user's own module may raise anything while it is loaded
-            found = f"{type(error).__name__}: {error}"
-            raise UnknownName(f"{self.kind} {path!r} cannot be loaded: {found}") from error
-        return entry
+            reason = f"{type(error).__name__}: {error}"
+            raise UnknownName(f"{self.kind} {path!r} cannot be loaded: {reason}") from error
+        try:
+            return self._accept(found)
+        except TypeError as error:
+            raise UserError(f"{self.kind} {path!r} {error}") from None
+
+
+def function_registry(kind: str, inputs: tuple[str, ...]) -> Registry[Callable[..., Any]]:
+    """A registry whose entries are plain functions that mica gives these inputs."""
+    return Registry(
+        kind,
+        accept=_a_function,
+        options=lambda function: options_of(function, inputs),
+        inputs=", ".join(inputs) or "nothing",
+    )
+
+
+def _a_function(found: object) -> Callable[..., Any]:
+    if not callable(found):
+        raise TypeError(f"is no function: found {found!r}")
+    return found
+
+
+def place_of(function: Callable[..., object]) -> str:
+    """` (mine.py:12)`, where a user's function stands; nothing for mica's own."""
+    if function.__module__.partition(".")[0] == "mica":
+        return ""
+    try:
+        file = inspect.getsourcefile(function)
+        return f" ({Path(file).name}:{inspect.getsourcelines(function)[1]})" if file else ""
+    except (OSError, TypeError):
+        return ""
+
+
+def user_module(name: str) -> str | None:
+    """The module of a name `package.module:attribute`; None for a registered name."""
+    return name.partition(":")[0] if ":" in name else None
+
+
+def code_digest(name: str) -> str | None:
+    """SHA-256 of the source of the module that a user's own name stands in; None where there is none."""
+    module = sys.modules.get(user_module(name) or "")
+    file = getattr(module, "__file__", None)
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
+    except OSError:
+        return None

@@ -12,7 +12,8 @@ from mica.bench.measurements import Figures, MaskRow, StepRow
 from mica.bench.steps import peak_gflops, time_case
 from mica.bench.trials import time_trials
 from mica.models import models as known_models
-from mica.trial.runner import checked_device, compute_exactly, provenance
+from mica.trial.device import checked_device, compute_exactly
+from mica.trial.provenance import provenance
 
 _RATIOS = {"vgg16": (2.0, 3.0, 3.5, 4.0, 4.5, 5.0), "resnet20": (1.0, 2.0, 3.0)}
 _RATIOS_OF_OTHERS = (1.0, 2.0, 3.0)

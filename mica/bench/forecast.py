@@ -2,11 +2,12 @@
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass
 
 import numpy as np
 
 from mica.bench.measurements import Figures
-from mica.cli.overview import Forecast
+from mica.data import DataSource
 from mica.pruning.methods import is_ranking, parse_method
 from mica.sweep.plan.cost import training_images
 from mica.sweep.results import Results
@@ -14,6 +15,16 @@ from mica.trial.spec import TrialSpec
 
 _EVALUATION = 0.2
 """Time of an epoch's evaluation on validation and test images / time of its training, about."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """How long what is missing will take, one trial after another."""
+
+    hours: float
+    basis: str
+    """What it goes by."""
+
 
 Times = dict[tuple[str, str, int, str], dict[float, list[float]]]
 """Data set, network, epochs and pruner → log10 of the ratio → seconds of the trials done."""
@@ -42,7 +53,7 @@ def forecast(results: Results, figures: Figures | None) -> Forecast | None:
             seconds += sum(nearest) / len(nearest)
             bases.add("the trials done")
         else:
-            measured = _measured(spec, figures) if figures else None
+            measured = _measured(spec, figures, results.sources.get(spec.data.label)) if figures else None
             if figures is None or measured is None:
                 return None
             seconds += measured
@@ -51,13 +62,13 @@ def forecast(results: Results, figures: Figures | None) -> Forecast | None:
 
 
 def _workload(spec: TrialSpec) -> tuple[str, str, int, str]:
-    return spec.data.label, spec.model.label, spec.protocol.epochs, parse_method(spec.method).pruner
+    return spec.data.label, spec.model.label, spec.protocol.epochs, spec.method.pruner.text
 
 
-def _measured(spec: TrialSpec, figures: Figures) -> float | None:
+def _measured(spec: TrialSpec, figures: Figures, source: DataSource | None) -> float | None:
     """Seconds of a trial by the benchmark; None where it has not timed the network."""
-    protocol, method = spec.protocol, parse_method(spec.method)
-    scored = method.distribution if is_ranking(method.distribution) else method.pruner
+    protocol, method = spec.protocol, spec.method
+    scored = method.distribution if is_ranking(method.distribution.name) else method.pruner
     steps = {
         row.log10_ratio: math.log(sum(row.mica_ms) / len(row.mica_ms))
         for row in figures.steps
@@ -73,7 +84,7 @@ def _measured(spec: TrialSpec, figures: Figures) -> float | None:
     if not steps:
         return None
     step = math.exp(_between(steps, spec.log10_ratio)) / 1000
-    batches = math.ceil(training_images(spec) / protocol.batch_size)
+    batches = math.ceil(training_images(spec, source) / protocol.batch_size)
     mask = _between(masks, spec.log10_ratio) if masks else 0.0
     return protocol.epochs * batches * step * (1 + _EVALUATION) + mask
 

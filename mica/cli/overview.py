@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +9,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from mica.cli.progress import describe
+from mica.bench.forecast import Forecast
 from mica.sweep.results import Results
 from mica.sweep.store.records import Stored
 from mica.training.engine import Epoch
 from mica.trial import Record, TrialSpec, run
 
 _SHOWN_FAILURES = 5
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """How long what is missing will take, one trial after another."""
-
-    hours: float
-    basis: str
-    """What it goes by."""
 
 
 def planned(results: Results, forecast: Forecast | None) -> dict[str, Any]:
@@ -70,7 +60,7 @@ def plan_table(results: Results, forecast: Forecast | None) -> Table:
 def list_trials(results: Results) -> Iterator[str]:
     """A line a trial: key, state, what it is."""
     for key, trial in results.trials.items():
-        yield f"{key}  {_state(results.stored.get(key)):7}  {describe(trial)}"
+        yield f"{key}  {_state(results.stored.get(key)):7}  {trial}"
 
 
 def status_of(results: Results) -> dict[str, Any]:
@@ -83,7 +73,7 @@ def status_of(results: Results) -> dict[str, Any]:
         "outcomes": dict(Counter(item.record.outcome for item in stored.values())),
         "missing": len(results.trials) - len(stored),
         "failures": {
-            key: {"trial": describe(item.record.spec), "error": _last_line(item.record.error)}
+            key: {"trial": str(item.record.spec), "error": _last_line(item.record.error)}
             for key, item in stored.items()
             if item.record.outcome == "failed"
         },
@@ -120,7 +110,7 @@ def print_rerun(
 ) -> None:
     """Run a trial in this process, an epoch a line, and compare it with its record."""
     key, spec, stored = found
-    console.print(f"{key}\n{describe(spec)}", highlight=False)
+    console.print(f"{key}\n{spec}", highlight=False)
     if keep is not None:
         spec = spec.model_copy(update={"keep": "weights"})
 
@@ -153,7 +143,7 @@ def _state(stored: Stored | None) -> str:
 
 
 def _method(trial: TrialSpec) -> str:
-    return f"{trial.method} (corrected)" if trial.budget == "corrected" else trial.method
+    return f"{trial.method} (corrected)" if trial.budget == "corrected" else trial.method.name
 
 
 def _last_line(error: str | None) -> str:

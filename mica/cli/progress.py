@@ -14,7 +14,6 @@ from rich.progress import (
 )
 
 from mica.trial.record import Record
-from mica.trial.spec import TrialSpec
 
 
 class SweepProgress:
@@ -44,16 +43,9 @@ class SweepProgress:
         self._bar.advance(self._task)
         number, width = self.outcomes.total(), len(str(self._total))
         style = "red" if record.outcome in ("failed", "diverged") else None
-        line = f"{number:>{width}}/{self._total}  {describe(record.spec)}  {_result(record)}"
+        line = f"{number:>{width}}/{self._total}  {record.spec}  {_result(record)}"
         # An error may hold [brackets], which are no markup.
         self._console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
-
-
-def describe(spec: TrialSpec) -> str:
-    """A trial in a few words: `digits vgg16 mica-igq 10^4.5 seed 0`."""
-    ratio = f" 10^{round(spec.log10_ratio, 2):g}" if spec.method != "dense" else ""
-    corrected = " corrected" if spec.budget == "corrected" else ""
-    return f"{spec.data.label} {spec.model.label} {spec.method}{corrected}{ratio} seed {spec.seed}"
 
 
 def _result(record: Record) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mica.data import cifar_files
 from mica.data.cifar_files import Cifar
-from mica.data.dataset import Augment, Dataset, Images, Labels, Source, datasets, digest_of
+from mica.data.dataset import Augment, Dataset, DataSource, Images, Labels, data_set, digest_of
 from mica.data.location import expand
 from mica.data.parquet import parquet
 from mica.errors import DataError
@@ -35,8 +35,8 @@ CIFAR100 = Cifar(
 )
 
 
-@datasets.register("cifar10")
-def cifar10(*, root: str | None = None) -> Source:
+@data_set("cifar10")
+def cifar10(*, root: str | None = None) -> DataSource:
     """CIFAR-10 in the folder `root` (default: $MICA_DATA, else ~/.cache/mica/data).
 
     Torchvision's extracted folder there comes first, then cifar10/train.parquet and test.parquet,
@@ -46,8 +46,8 @@ def cifar10(*, root: str | None = None) -> Source:
     return _source(CIFAR10, root)
 
 
-@datasets.register("cifar100")
-def cifar100(*, root: str | None = None) -> Source:
+@data_set("cifar100")
+def cifar100(*, root: str | None = None) -> DataSource:
     """CIFAR-100 with its 100 fine labels; otherwise as `cifar10`."""
     return _source(CIFAR100, root)
 
@@ -57,7 +57,7 @@ def data_root(root: str | None) -> Path:
     return Path(expand(root or os.environ.get("MICA_DATA") or "~/.cache/mica/data"))
 
 
-def _source(cifar: Cifar, root: str | None) -> Source:
+def _source(cifar: Cifar, root: str | None) -> DataSource:
     folder = data_root(root)
     # A root that was asked for is settled here, because a worker has another current directory. The
     # default is looked up where the data is loaded: each machine of a cluster has its own.
@@ -70,12 +70,13 @@ def _source(cifar: Cifar, root: str | None) -> Source:
         # Known from the published checksums, so that a sweep can be planned before the data is there.
         digest, load = cifar_files.digest(cifar), partial(_load_torchvision, cifar, asked)
         place = folder / cifar.folder
-    return Source(
+    return DataSource(
         name=cifar.name,
         digest=digest,
         description=f"{cifar.torchvision_class}: 32x32 RGB, {cifar.classes} classes, from {place}",
         augment=AUGMENT,
         load=load,
+        train_images=50_000,
     )
 
 
@@ -115,7 +116,7 @@ def _load_hub(cifar: Cifar, root: str | None, digest: str) -> Dataset:
     return dataclasses.replace(found, name=cifar.name, mean=cifar.mean, std=cifar.std)
 
 
-def _hub_source(cifar: Cifar, folder: Path) -> Source:
+def _hub_source(cifar: Cifar, folder: Path) -> DataSource:
     train, test = _hub_files(cifar, folder)
     return parquet(train=str(train), test=str(test))
 

@@ -1,4 +1,4 @@
-"""What a data set is once loaded (`Dataset`), and before that (`Source`)."""
+"""What a data set is once loaded (`Dataset`), and before that (`DataSource`)."""
 
 import hashlib
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mica.errors import DataError
-from mica.registry import Registry
+from mica.registry import function_registry
 
 Augment = Literal["crop-flip", "none"]
 Images = NDArray[np.uint8]
@@ -96,7 +96,7 @@ class Dataset:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class DataSource:
     """A data set that is known to be there, but is not decoded yet."""
 
     name: str
@@ -109,10 +109,19 @@ class Source:
     """How training images of this kind are usually augmented."""
     load: Callable[[], Dataset]
     """Decodes it; raises `DataError`. Can be pickled."""
+    train_images: int | None = None
+    """How many images its training part has, the validation's included, where that is known."""
 
 
-datasets: Registry[Callable[..., Source]] = Registry("data set")
+Find = Callable[..., DataSource]
+
+datasets = function_registry("data set", ())
 """Name → function of the data set's options that checks, without decoding, that it is there."""
+
+
+def data_set(name: str) -> Callable[[Find], Find]:
+    """Decorator that registers a function as a data set; all its arguments are options."""
+    return lambda find: datasets.add(name, find)
 
 
 def digest_of(*parts: str | bytes) -> str:

@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 
 from mica import rng
-from mica.data.dataset import Augment, Dataset, Images, Indices, Labels, Source, datasets, digest_of
+from mica.data.dataset import Augment, Dataset, DataSource, Images, Indices, Labels, data_set, digest_of
 from mica.data.normalisation import channel_statistics
 from mica.errors import DataError
 
@@ -17,18 +17,19 @@ TEST_SIZE = 360
 DIGEST = "05deca61b857b187ae035d1968372edb0ae3e75fbb542d47c9956b8592e1adff"
 
 
-@datasets.register("digits")
-def digits() -> Source:
+@data_set("digits")
+def digits() -> DataSource:
     """1,797 grey images of 8x8 in 10 classes, 360 of them for the test. Raises `DataError`."""
     if importlib.util.find_spec("sklearn") is None:
         raise DataError("digits: scikit-learn, which holds this data set, is not installed")
-    return Source(
+    return DataSource(
         name="digits",
         digest=DIGEST,
         description="handwritten digits: 8x8 grey, 10 classes, 1,437 training and 360 test images, "
         "from scikit-learn",
         augment=AUGMENT,
         load=load_digits,
+        train_images=1437,
     )
 
 

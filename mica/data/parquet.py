@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from mica.data.columns import ColumnNames, find_columns, open_parquet, read_columns
-from mica.data.dataset import Augment, Dataset, Labels, Source, datasets, digest_of, shape_text
+from mica.data.dataset import Augment, Dataset, DataSource, Labels, data_set, digest_of, shape_text
 from mica.data.decode import decode
 from mica.data.location import expand, file_digest, open_file, read_file, shown
 from mica.data.normalisation import channel_statistics
@@ -16,8 +16,8 @@ from mica.errors import DataError
 AUGMENT: Augment = "crop-flip"
 
 
-@datasets.register("parquet")
-def parquet(*, train: str, test: str, image: str | None = None, label: str | None = None) -> Source:
+@data_set("parquet")
+def parquet(*, train: str, test: str, image: str | None = None, label: str | None = None) -> DataSource:
     """Encoded images and integer labels from parquet files, as data set hubs lay them out.
 
     `train` and `test` are local paths (with `~` and `$VARS`) or any URI that `pyarrow.fs` opens.
@@ -28,13 +28,14 @@ def parquet(*, train: str, test: str, image: str | None = None, label: str | Non
     columns, train_rows = _inspect(train, image, label)
     _, test_rows = _inspect(test, *columns)
     digest = _digest(file_digest(train), file_digest(test), columns)
-    return Source(
+    return DataSource(
         name="parquet",
         digest=digest,
         description=f"{train_rows:,} training images from {shown(train)}, "
         f"{test_rows:,} test images from {shown(test)}",
         augment=AUGMENT,
         load=partial(load_parquet, train, test, columns, digest),
+        train_images=train_rows,
     )
 
 

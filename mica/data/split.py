@@ -57,7 +57,7 @@ def scoring_images(split: Split, classes: int, seed: int) -> Indices:
     """The training images that pruners score by: 10 for each class on average, drawn at random.
 
     Int64 indices into the data set's training images, all of `split.train` where it has no more.
-    Source: paper section 4.2.
+    DataSource: paper section 4.2.
     """
     order = rng.stream(seed, "scoring").permutation(split.train)
     return order[: SCORING_IMAGES_PER_CLASS * classes]

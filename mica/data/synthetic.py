@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mica import rng
-from mica.data.dataset import Augment, Dataset, Images, Labels, Source, datasets, digest_of
+from mica.data.dataset import Augment, Dataset, DataSource, Images, Labels, data_set, digest_of
 from mica.data.normalisation import channel_statistics
 from mica.errors import DataError
 
@@ -19,10 +19,10 @@ _NOISE = 40.0
 _WAVES = 4
 
 
-@datasets.register("synthetic")
+@data_set("synthetic")
 def synthetic(
     *, classes: int = 10, size: int = 16, channels: int = 3, train: int = 512, test: int = 128, seed: int = 0
-) -> Source:
+) -> DataSource:
     """`train` + `test` images of `size` x `size`, a smooth pattern for each class plus noise.
 
     Raises `DataError` when an option is too small.
@@ -32,13 +32,14 @@ def synthetic(
     for option, (value, minimum) in least.items():
         if value < minimum:
             raise DataError(f"synthetic: {option} is {value}; it must be at least {minimum}")
-    return Source(
+    return DataSource(
         name="synthetic",
         digest=digest_of("synthetic", *(f"{option}={value}" for option, (value, _) in least.items())),
         description=f"made-up patterns: {size}x{size} with {channels} channels, {classes} classes, "
         f"{train:,} training and {test:,} test images, seed {seed}",
         augment=AUGMENT,
         load=partial(_load, classes, size, channels, train, test, seed),
+        train_images=train,
     )
 
 

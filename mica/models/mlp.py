@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from mica.models.registration import initialise, models
+from mica.models.registration import initialise, model
 
 
-@models.register("mlp")
+@model("mlp", protocol={}, megaflops=1.0)
 def mlp(input_shape: tuple[int, ...], classes: int, hidden: Sequence[int] = (300, 100)) -> nn.Module:
     """Linear layers of the `hidden` widths, each with batch norm and ReLU, and a linear output layer."""
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())

@@ -1,55 +1,106 @@
-"""Models by name. A model is a function `(input_shape, classes, **options) -> nn.Module`."""
+"""Models by name: functions that make an `nn.Module`; what one names beside its inputs is an option."""
 
+import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
 from mica import rng
-from mica.registry import Registry, check_options
+from mica.errors import UserError
+from mica.named import Named
+from mica.options import Options, call, options_of
+from mica.registry import Registry
 
 Build = Callable[..., nn.Module]
-models: Registry[Build] = Registry("model")
+INPUTS = ("input_shape", "classes", "num_classes")
+"""What a model's function is given of, as far as its signature names it: the shape of one image (channels,
+height, width), and the number of outputs under either name (the second is torchvision's)."""
 
-SMALLEST_SIDE = dict.fromkeys(("vgg11", "vgg16", "resnet20", "resnet32", "resnet44", "resnet56"), 16)
-"""Model → smallest image side that it is given; smaller images are enlarged."""
+
+@dataclass(frozen=True)
+class Model:
+    """A network's function, and how the paper that it is from, or its author, would train it."""
+
+    build: Build
+    protocol: Mapping[str, Any] | None = field(default=None)
+    """What its training protocol has otherwise than `mica.training.protocol.Protocol`'s defaults; None where
+    nobody has said."""
+    smallest_side: int = 1
+    """Of an image, in pixels; smaller images are enlarged by a whole factor."""
+    megaflops: float = 50.0
+    """Millions of multiplications of a 32×32 image's forward pass, dense: the longest trials run first."""
+
+    def __call__(self, *args: Any, **options: Any) -> nn.Module:
+        """Build the network."""
+        return self.build(*args, **options)
+
+    @property
+    def options(self) -> Options:
+        """What may be set."""
+        return options_of(self.build, INPUTS)
 
 
-def build(
+def _a_model(found: object) -> Model:
+    if isinstance(found, Model):
+        return found
+    if not callable(found):
+        raise TypeError(f"is no function: found {found!r}")
+    return Model(found)
+
+
+models: Registry[Model] = Registry(
+    "model", accept=_a_model, options=lambda model: model.options, inputs=", ".join(INPUTS)
+)
+
+
+def model(
     name: str,
     *,
-    input_shape: tuple[int, ...],
-    classes: int,
-    seed: int,
-    options: Mapping[str, Any] | None = None,
-) -> nn.Module:
+    protocol: Mapping[str, Any] | None = None,
+    smallest_side: int = 1,
+    megaflops: float = 50.0,
+) -> Callable[[Build], Model]:
+    """Decorator that registers a function as a model."""
+    return lambda build: models.add(name, Model(build, protocol, smallest_side, megaflops))
+
+
+def build(chosen: str | Named, *, input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
     """A network with the initial weights of `seed`, dense, on the CPU.
 
     Weights come from the stream "weights" of the seed, so every method that shares a seed starts from
     the same ones.
 
     Args:
-        name: a registered model, or `package.module:function`.
+        chosen: a model with its options; a registered name, or `package.module:function`.
         input_shape: of one image (channels, height, width).
         classes: number of outputs.
         seed: the trial's seed.
-        options: the model's own keyword arguments.
 
     Raises:
         UnknownName: no such model.
-        UserError: the model does not take these options.
+        UserError: the model does not take these options, or what it returns is no network.
     """
-    builder = models.get(name)
-    check_options(f"model {name!r}", builder, options or {}, given=2)
+    named = models.choose(chosen)
+    entry = models.get(named.name)
+    given: dict[str, Any] = {"input_shape": input_shape, "classes": classes, "num_classes": classes}
+    options = named.all_options if not entry.options.others else named.options
+    names = inspect.signature(entry.build).parameters
+    if entry.options.others and not {"classes", "num_classes"} & names.keys():
+        options = {"num_classes": classes, **options}  # torchvision's take it among their **kwargs
     with rng.torch_seeded(seed, "weights"):
-        return builder(input_shape, classes, **(options or {}))
+        network = call(entry.build, given, options)
+    if not isinstance(network, nn.Module):
+        raise UserError(f"model {named.text!r} must return an nn.Module, found {network!r:.60}")
+    return network
 
 
-def initialise(model: nn.Module) -> nn.Module:
+def initialise(network: nn.Module) -> nn.Module:
     """Kaiming-normal weights (fan-in), zero biases; batch norm already starts at scale 1, shift 0."""
-    for module in model.modules():
+    for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    return model
+    return network

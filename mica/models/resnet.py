@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from mica.models.registration import initialise, models
+from mica.models.registration import initialise, model
+
+_PROTOCOL = {"lr": 0.01, "lr_factor": 0.2, "weight_decay": 5e-4}
+"""The paper trains its residual networks otherwise than VGG-16 (section 4.2)."""
 
 
 class Block(nn.Module):
@@ -52,25 +55,25 @@ def _resnet(depth: int, input_shape: tuple[int, ...], classes: int) -> nn.Module
     return initialise(ResNet((depth - 2) // 6, input_shape, classes))
 
 
-@models.register("resnet20")
+@model("resnet20", protocol=_PROTOCOL, smallest_side=16, megaflops=41.0)
 def resnet20(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """ResNet-20: 22 prunable layers, 270,896 edges for CIFAR-10 (paper section 4.2)."""
     return _resnet(20, input_shape, classes)
 
 
-@models.register("resnet32")
+@model("resnet32", protocol=_PROTOCOL, smallest_side=16, megaflops=69.0)
 def resnet32(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """ResNet-32."""
     return _resnet(32, input_shape, classes)
 
 
-@models.register("resnet44")
+@model("resnet44", protocol=_PROTOCOL, smallest_side=16, megaflops=97.0)
 def resnet44(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """ResNet-44."""
     return _resnet(44, input_shape, classes)
 
 
-@models.register("resnet56")
+@model("resnet56", protocol=_PROTOCOL, smallest_side=16, megaflops=126.0)
 def resnet56(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """ResNet-56."""
     return _resnet(56, input_shape, classes)

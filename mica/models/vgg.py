@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from mica.models.registration import initialise, models
+from mica.models.registration import initialise, model
 
 _POOL = 0
 _PLANS = {
@@ -33,13 +33,13 @@ def _vgg(plan: Sequence[int], input_shape: tuple[int, ...], classes: int) -> nn.
     return initialise(nn.Sequential(layers))
 
 
-@models.register("vgg16")
+@model("vgg16", protocol={}, smallest_side=16, megaflops=313.0)
 def vgg16(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """VGG-16: 14 prunable layers, 14,715,584 edges for CIFAR-10 (paper section 4.2)."""
     return _vgg(_PLANS["vgg16"], input_shape, classes)
 
 
-@models.register("vgg11")
+@model("vgg11", protocol={}, smallest_side=16, megaflops=153.0)
 def vgg11(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """VGG-11: 9 prunable layers."""
     return _vgg(_PLANS["vgg11"], input_shape, classes)

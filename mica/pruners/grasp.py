@@ -6,26 +6,29 @@ import torch
 from torch import Tensor
 
 from mica.pruners.kinds import ranking
-from mica.pruners.scores.scored_network import Network, gradients, leaves
+from mica.pruners.scores.scored_network import BatchNormMode, Network, gradients, leaves
 
 _TEMPERATURE = 200.0
 """Divides the logits: it keeps the softmax of an untrained network away from saturation."""
 
 
-@ranking("grasp")
-def grasp(network: Network, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+@ranking("grasp", cost=500)
+def grasp(
+    network: Network, weights: Mapping[str, Tensor], *, batch_norm: BatchNormMode = "eval"
+) -> dict[str, Tensor]:
     """w ⊙ (H g), the highest kept: gradient g and Hessian H of the mean loss over the scoring images.
 
-    Wang et al. (2020), equation 8, prune the highest −w ⊙ (H g), which is the same.
+    Wang et al. (2020), equation 8, prune the highest −w ⊙ (H g), which is the same. `batch_norm` is the
+    mode of batch norm meanwhile.
     """
     weights = leaves(weights)
     gradient = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    for loss in network.batch_losses(weights, _TEMPERATURE):
+    for loss in network.batch_losses(weights, _TEMPERATURE, batch_norm):
         for name, part in gradients(loss, weights).items():
             gradient[name] += part
     # H g = ∂(∇L · g)/∂w with g held fixed, and it sums over batches as the loss does.
     product = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    for loss in network.batch_losses(weights, _TEMPERATURE):
+    for loss in network.batch_losses(weights, _TEMPERATURE, batch_norm):
         parts = gradients(loss, weights, create_graph=True)
         flow = torch.stack([(part * gradient[name]).sum() for name, part in parts.items()]).sum()
         for name, part in gradients(flow, weights).items():

@@ -1,24 +1,28 @@
 """What a pruner is, and where pruners are registered.
 
-There are two kinds. A *placing* pruner puts a given budget into the layers without looking at the
-weights. A *ranking* pruner only scores edges; which of them stay is decided here for all of them alike
-(`mica.pruners.top_k`).
+There are two kinds. A *placing* pruner puts a given budget into the layers. A *ranking* pruner only scores
+edges; which of them stay is decided for all of them alike (`mica.pruners.scores.top_k`). What either function
+names beside what mica gives it is an option, to be set in YAML.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
+from pydantic import PositiveInt
 from torch import Tensor
 
-from mica.graph.layers import LayerGraph
 from mica.masks import Masks
+from mica.options import Options, call, options_of
 from mica.pruners.scores.scored_network import Network
 from mica.registry import Registry
 
-Place = Callable[[LayerGraph, Mapping[str, int], np.random.Generator], Masks]
-Score = Callable[[Network, Mapping[str, Tensor]], Mapping[str, Tensor]]
+Place = Callable[..., Masks]
+Score = Callable[..., Mapping[str, Tensor]]
+
+PLACING_INPUTS = ("graph", "budget", "rng", "weights")
+"""What a placing pruner is given of, as far as its signature names it."""
+RANKING_INPUTS = ("network", "weights")
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,15 @@ class PlacingPruner:
     """Places each layer's budget of edges, exactly."""
 
     place: Place
-    """(graph, budget, random stream) → masks with exactly the budget."""
+    """Of `graph` (LayerGraph), `budget` (layer name → edges), `rng` (the mask's random stream) and `weights`
+    (layer name → initial weight) it gets those that it names; it returns masks with exactly the budget."""
+    cost: float = 50
+    """Its time, as that of training so many images of the same network, about."""
+
+    @property
+    def options(self) -> Options:
+        """What may be set."""
+        return options_of(self.place, PLACING_INPUTS)
 
 
 class Remaining(Protocol):
@@ -53,25 +65,73 @@ class RankingPruner:
     score: Score
     """(network, current weights of the prunable layers, pruned ones zero) → scores of the same shapes."""
     iterations: int = 1
-    """Score and prune this many times, along an exponential schedule."""
+    """Score and prune this many times, along an exponential schedule; more than 1 can be set as an option."""
     needs_images: bool = True
     """Whether `score` looks at training images and labels."""
     remaining: Callable[[Network], Remaining] | None = None
     """A quicker way to the same scores when there are many iterations."""
+    cost: float = 100
+    """Its time, as that of training so many images of the same network, about."""
+
+    @property
+    def options(self) -> Options:
+        """What may be set."""
+        found = options_of(self.score, RANKING_INPUTS)
+        return found.with_option("iterations", self.iterations, PositiveInt) if self.iterations > 1 else found
 
 
 Pruner = PlacingPruner | RankingPruner
-pruners: Registry[Pruner] = Registry("pruner")
 
 
-def placing(name: str) -> Callable[[Place], PlacingPruner]:
+@dataclass(frozen=True)
+class Ranking:
+    """A ranking pruner with its options set."""
+
+    pruner: RankingPruner
+    options: Mapping[str, Any]
+
+    @property
+    def iterations(self) -> int:
+        """How often it scores and prunes."""
+        return int(self.options.get("iterations", self.pruner.iterations))
+
+    def score(self, network: Network, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Scores of the weights' shapes."""
+        options = {name: value for name, value in self.options.items() if name in self._own}
+        scores: Mapping[str, Tensor] = call(
+            self.pruner.score, {"network": network, "weights": weights}, options
+        )
+        return scores
+
+    @property
+    def _own(self) -> set[str]:
+        """Options that the function names; the number of iterations is mica's as a rule."""
+        own = options_of(self.pruner.score, RANKING_INPUTS)
+        return set(self.options) if own.others else set(own.defaults)
+
+
+def _a_pruner(found: object) -> Pruner:
+    if not isinstance(found, (PlacingPruner, RankingPruner)):
+        raise TypeError("is no pruner: decorate it with mica.pruners.placing or mica.pruners.ranking")
+    return found
+
+
+pruners: Registry[Pruner] = Registry(
+    "pruner",
+    accept=_a_pruner,
+    options=lambda pruner: pruner.options,
+    inputs=f"{', '.join(PLACING_INPUTS)} to a placing, {', '.join(RANKING_INPUTS)} to a ranking pruner",
+)
+
+
+def placing(name: str, *, cost: float = 50) -> Callable[[Place], PlacingPruner]:
     """Decorator that registers a function as a placing pruner."""
 
     _check_name(name)
 
     def add(place: Place) -> PlacingPruner:
-        pruner = PlacingPruner(place)
-        pruners.register(name)(pruner)
+        pruner = PlacingPruner(place, cost)
+        pruners.add(name, pruner)
         return pruner
 
     return add
@@ -83,14 +143,15 @@ def ranking(
     iterations: int = 1,
     needs_images: bool = True,
     remaining: Callable[[Network], Remaining] | None = None,
+    cost: float = 100,
 ) -> Callable[[Score], RankingPruner]:
     """Decorator that registers a scoring function as a ranking pruner."""
 
     _check_name(name)
 
     def add(score: Score) -> RankingPruner:
-        pruner = RankingPruner(score, iterations, needs_images, remaining)
-        pruners.register(name)(pruner)
+        pruner = RankingPruner(score, iterations, needs_images, remaining, cost)
+        pruners.add(name, pruner)
         return pruner
 
     return add

@@ -9,10 +9,9 @@ from mica.graph.layers import Layer, LayerGraph, Op
 from mica.graph.reachability import Bits, Bools, input_nodes
 from mica.masks import Masks
 from mica.pruners.connection.channel_order import channels
-from mica.pruners.connection.node_counts import chosen_outputs, shares
+from mica.pruners.connection.node_counts import NodeCounts, chosen_outputs, shares
 from mica.pruners.connection.repair import repair
 from mica.pruners.kinds import placing
-from mica.words import NodeCounts
 
 _DEAD = -1
 """Stands for the channel of an input node that no signal reaches."""
@@ -21,16 +20,12 @@ _FEW = 1 << 16
 """Up to so many edges, or up to a twentieth of the places, numpy's own choice is quick enough."""
 
 
-@placing("mica")
-def mica(graph: LayerGraph, budget: Mapping[str, int], rng: np.random.Generator) -> Masks:
-    """MiCA with its node counts chosen at random, as in the paper."""
-    return place_mica(graph, budget, rng)
-
-
-def place_mica(
+@placing("mica", cost=150)
+def mica(
     graph: LayerGraph,
     budget: Mapping[str, int],
     rng: np.random.Generator,
+    *,
     node_counts: NodeCounts = "random",
 ) -> Masks:
     """Masks with exactly the budget, built so that as many edges as possible are functional.
@@ -43,7 +38,7 @@ def place_mica(
         graph: the traced network.
         budget: layer name → number of edges.
         rng: the mask's random stream.
-        node_counts: how to choose from the range of equation 3: at random, its upper or lower end.
+        node_counts: what to take of equation 3: any number in its range, as in the paper, or an end of it.
     """
     names = channels(graph, rng)
     outputs = chosen_outputs(graph, budget, names, node_counts, rng)

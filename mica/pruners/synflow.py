@@ -46,12 +46,12 @@ def _remaining(network: Network) -> Unpruned:
     return Unpruned(network, network.weights())
 
 
-@ranking("synflow", iterations=100, needs_images=False, remaining=_remaining)
+@ranking("synflow", iterations=100, needs_images=False, remaining=_remaining, cost=2400)
 def synflow(network: Network, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """|w| ⊙ ∂R/∂|w|, R the summed output for an input of ones with every parameter made positive.
 
     In float64: R is a product over all layers and leaves float32's range in a deep, sparse network.
-    Batch norm is in eval mode, whatever mode other scores use.
+    Batch norm is in eval mode.
     """
     scores = Unpruned(network, weights).scores()
     return {name: score.view(weights[name].shape) for name, score in scores.items()}

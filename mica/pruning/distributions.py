@@ -1,78 +1,42 @@
 """Distributions: how a compression ratio is shared out over the layers.
 
 A distribution is a function of the layers' weight shapes and the ratio that gives each layer's density,
-a float. `allocate` turns densities into budgets, whole numbers of edges. Register your own:
+a float; what else it names is an option. `mica.pruning.budgets.allocate` turns densities into budgets, whole
+numbers of edges. Register your own:
 
-    @distributions.register("mine")
-    def mine(shapes: Shapes, ratio: float) -> Densities: ...
+    @distribution("mine")
+    def mine(shapes: Shapes, ratio: float, steepness: float = 1.0) -> Densities: ...
 
-Distributions that come from a ranking pruner's mask (snip, synflow, …) need a network and live in
-`mica.pruning`.
+Distributions that come from a ranking pruner's mask (snip, synflow, …) need a network, and take that pruner's
+options (`mica.pruning.sparsify`).
 """
 
 import math
 from collections.abc import Callable, Mapping
 
-from mica.apportionment import apportion
-from mica.errors import UserError
-from mica.registry import Registry, check_choice
-from mica.words import Rounding
+from mica.registry import function_registry
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Layer name → weight shape, in execution order."""
 Densities = dict[str, float]
 """Layer name → kept / all, from 0 to 1."""
-Budget = dict[str, int]
-"""Layer name → number of edges that the layer keeps."""
+Distribution = Callable[..., Densities]
+
+distributions = function_registry("distribution", ("shapes", "ratio"))
 
 
-Distribution = Callable[[Shapes, float], Densities]
-distributions: Registry[Distribution] = Registry("distribution")
+def distribution(name: str) -> Callable[[Distribution], Distribution]:
+    """Decorator that registers a function as a distribution."""
+    return lambda function: distributions.add(name, function)
 
 
-def allocate(shapes: Shapes, distribution: str, ratio: float, rounding: Rounding = "floor") -> Budget:
-    """Each layer's budget under a named distribution at a compression ratio.
-
-    `floor` rounds each layer down on its own, as the published results did, so the total falls a
-    little short of all/ratio. `exact` makes the total exactly round(all/ratio) by largest remainders,
-    with at least one edge in every layer as long as the total allows it.
-
-    Raises:
-        UserError: the ratio is below 1 or not finite.
-        UnknownName: no such distribution.
-    """
-    check_ratio(ratio)
-    check_choice("rounding", rounding, Rounding)
-    if ratio == 1:  # not left to the rounding of a distribution's arithmetic
-        return _sizes(shapes)
-    densities = distributions.get(distribution)(shapes, ratio)
-    sizes = _sizes(shapes)
-    if rounding == "exact":
-        weights = {name: size * densities[name] for name, size in sizes.items()}
-        return apportion(sizes, weights, target_edges(sum(sizes.values()), ratio, "exact"))
-    return {name: math.floor(size * densities[name]) for name, size in sizes.items()}
-
-
-def target_edges(edges: int, ratio: float, rounding: Rounding) -> int:
-    """How many of a network's edges a ratio keeps: N − ⌊N(1 − 1/ratio)⌋, or N/ratio rounded half up."""
-    if rounding == "exact":
-        return math.floor(edges / ratio + 0.5)
-    return edges - math.floor(edges * (1 - 1 / ratio))
-
-
-def check_ratio(ratio: float) -> None:
-    """Raises `UserError` unless the compression ratio is a finite number of at least 1."""
-    if not (math.isfinite(ratio) and ratio >= 1):
-        raise UserError(f"a compression ratio is a number from 1 on (10^0, dense), found {ratio}")
-
-
-@distributions.register("uniform")
+@distribution("uniform")
 def uniform(shapes: Shapes, ratio: float) -> Densities:
     """The same density for every layer."""
     return {name: 1 / ratio for name in shapes}
 
 
-@distributions.register("uniform-plus")
+@distribution("uniform-plus")
 def uniform_plus(shapes: Shapes, ratio: float) -> Densities:
     """First layer dense, last layer at least 20 % dense, the rest uniform (Gale et al. 2019).
 
@@ -96,7 +60,7 @@ def uniform_plus(shapes: Shapes, ratio: float) -> Densities:
     return {name: densities.get(name, share) for name in names}
 
 
-@distributions.register("erk")
+@distribution("erk")
 def erk(shapes: Shapes, ratio: float) -> Densities:
     """Erdős-Rényi-Kernel (Evci et al. 2020; paper section 2).
 
@@ -120,7 +84,7 @@ def erk(shapes: Shapes, ratio: float) -> Densities:
         dense |= {name for name in free if raw[name] == highest}
 
 
-@distributions.register("igq")
+@distribution("igq")
 def igq(shapes: Shapes, ratio: float) -> Densities:
     """Ideal Gas Quotas (Vysogorets & Kempe 2023; paper section 2): density 1 / (F·|E| + 1).
 
@@ -150,7 +114,7 @@ def igq(shapes: Shapes, ratio: float) -> Densities:
         low, high = (middle, high) if density(middle) > target else (low, middle)
 
 
-@distributions.register("epl")
+@distribution("epl")
 def epl(shapes: Shapes, ratio: float) -> Densities:
     """Edges per layer: the same number for every layer; what overflows a small one is shared again."""
     sizes = _sizes(shapes)

@@ -1,88 +1,152 @@
-"""Methods: a pruner and a distribution under one name, as the paper writes them."""
+"""Methods: a pruner and a distribution, each with its options, under one name as the paper writes it."""
 
-from dataclasses import dataclass
+import re
+from functools import cached_property
 
-from mica.errors import UserError
-from mica.pruners import PlacingPruner, RankingPruner, pruners
+from pydantic import BaseModel, ConfigDict
+
+from mica.errors import UserError, nearest
+from mica.named import Named
+from mica.pruners import PlacingPruner, Ranking, RankingPruner, pruners
 from mica.pruning.distributions import distributions
 
 GLOBAL = "global"
 """The distribution of a ranking pruner that ranks all layers together."""
 
+_SHORT = {"random": "rpi"}
+"""How the paper calls a pruner in a method's name."""
+_LONG = {short: name for name, short in _SHORT.items()}
+_FORMS = "dense, rpi-DISTRIBUTION, mica-DISTRIBUTION, rbpi-PRUNER or PRUNER-DISTRIBUTION, such as mica-igq"
 
-@dataclass(frozen=True)
-class Method:
+
+class Method(BaseModel):
     """One way to make masks. The dense network has neither pruner nor distribution."""
 
-    pruner: str
-    distribution: str
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def __str__(self) -> str:
-        """`rpi-erk`, `mica-igq`, `rbpi-snip`, `synflow-erk`, or `dense`."""
+    pruner: Named
+    distribution: Named
+
+    @cached_property
+    def name(self) -> str:
+        """`rpi-erk`, `mica(node_counts=max)-igq`, `rbpi-snip`, `dense`, …; `parse_method` reads it back."""
         if self == DENSE:
             return "dense"
-        if self.distribution == GLOBAL:
-            return f"rbpi-{self.pruner}"
-        return f"{'rpi' if self.pruner == 'random' else self.pruner}-{self.distribution}"
+        if self.distribution.name == GLOBAL:
+            return f"rbpi-{self.pruner.text}"
+        pruner = self.pruner.text
+        if self.pruner.name in _SHORT:
+            pruner = _SHORT[self.pruner.name] + pruner.removeprefix(self.pruner.name)
+        return f"{pruner}-{self.distribution.text}"
+
+    def __str__(self) -> str:
+        return self.name
 
     @property
-    def scorers(self) -> list[str]:
+    def rankings(self) -> list[Ranking]:
         """The ranking pruners that take part."""
-        return [name for name in (self.pruner, self.distribution) if is_ranking(name)]
+        found = (as_ranking(part) for part in (self.pruner, self.distribution))
+        return [ranking for ranking in found if ranking]
 
     @property
     def needs_images(self) -> bool:
         """Whether training images must be scored."""
-        found = [pruners.get(name) for name in self.scorers]
-        return any(isinstance(pruner, RankingPruner) and pruner.needs_images for pruner in found)
+        return any(ranking.pruner.needs_images for ranking in self.rankings)
 
 
-DENSE = Method("none", "none")
+_NONE = Named(name="none")
+DENSE = Method(pruner=_NONE, distribution=_NONE)
 
 
 def parse_method(name: str) -> Method:
-    """The method of a name such as `mica-igq`, `rpi-synflow`, `rbpi-snip`, `snip-erk` or `dense`.
+    """The method of a name such as `mica-igq`, `rpi-synflow(iterations=30)`, `rbpi-snip` or `dense`.
+
+    Upper and lower case are one, as figures write `MiCA-ERK`.
 
     Raises:
         UserError: it is not a name of this form, or pruner and distribution do not go together.
         UnknownName: no such pruner or distribution.
     """
+    if ":" not in name:
+        name = name.lower()
     if name == "dense":
         return DENSE
-    pruner, dash, distribution = name.partition("-")
-    if not dash:
-        raise UserError(
-            f"unknown method {name!r}: a method is dense, rpi-DISTRIBUTION, mica-DISTRIBUTION, "
-            "rbpi-PRUNER or PRUNER-DISTRIBUTION, such as mica-igq"
-        )
+    head = re.match(r"[^-(]+(\([^)]*\))?", name)
+    pruner = head[0] if head else ""
+    distribution = name[len(pruner) + 1 :]
+    if not pruner or not distribution or name[len(pruner)] != "-":
+        raise UserError(f"unknown method {name!r}: a method is {_FORMS}{_meant(name)}")
     if pruner == "rbpi":
         return combine(distribution, GLOBAL)
-    return combine("random" if pruner == "rpi" else pruner, distribution)
+    short = pruner.partition("(")[0]
+    return combine(_LONG.get(short, short) + pruner.removeprefix(short), distribution)
 
 
-def combine(pruner: str, distribution: str) -> Method:
-    """The method of a pruner and a distribution; raises as `parse_method` does."""
-    kind = pruners.get(pruner)
-    if not isinstance(kind, (PlacingPruner, RankingPruner)):
-        raise UserError(f"pruner {pruner!r} is no pruner: decorate it with mica.pruners.placing or ranking")
+def _meant(name: str) -> str:
+    """A tail for messages: methods that somebody who wrote this may have meant."""
+    if is_ranking(name):
+        return f"; did you mean 'rbpi-{name}', or mica or rpi with its layer-wise counts, 'mica-{name}'?"
+    if name in pruners or name in _LONG:
+        return f"; did you mean '{_SHORT.get(name, name)}-erk' or '{_SHORT.get(name, name)}-igq'?"
+    known = [f"{p}-{d}" for p in ("rpi", "mica") for d in distributions.names()]
+    known += [f"rbpi-{p}" for p in pruners.names() if is_ranking(p)]
+    return nearest(name.replace("_", "-").replace(" ", "-"), known)
+
+
+def combine(pruner: object, distribution: object) -> Method:
+    """The method of a pruner and a distribution, each as a registry's `choose` takes it.
+
+    Raises:
+        UserError: they do not go together, or do not take these options.
+        UnknownName: no such pruner or distribution.
+    """
+    if pruner == "dense":
+        raise UserError("dense is no pruner but a method, without any distribution: name it under methods")
+    chosen = pruners.choose(pruner)
+    kind = pruners.get(chosen.name)
     if distribution == GLOBAL:
         if isinstance(kind, PlacingPruner):
-            raise UserError(f"pruner {pruner!r} ranks nothing, so it has no {GLOBAL!r} distribution")
-    elif not is_ranking(distribution):
-        try:
-            distributions.get(distribution)
-        except UserError as error:
-            rankers = ", ".join(n for n in pruners.names() if is_ranking(n))
-            raise type(error)(f"{error}; or, for a ranking pruner's layer-wise counts, {rankers}") from error
-    elif isinstance(kind, RankingPruner):
+            raise UserError(f"pruner {chosen.name!r} ranks nothing, so it has no {GLOBAL!r} distribution")
+        return Method(pruner=chosen, distribution=Named(name=GLOBAL))
+    shares = choose_distribution(distribution)
+    if isinstance(kind, RankingPruner) and is_ranking(shares.name):
         raise UserError(
-            f"pruner {pruner!r} cannot take its budget from the ranking of {distribution!r}: "
+            f"pruner {chosen.name!r} cannot take its budget from the ranking of {shares.name!r}: "
             f"ranked within layers it pairs with {', '.join(distributions.names())}, or with {GLOBAL}"
         )
-    return Method(pruner, distribution)
+    return Method(pruner=chosen, distribution=shares)
+
+
+def choose_distribution(chosen: object) -> Named:
+    """A distribution with its options; one that is a ranking's mask takes that ranking's."""
+    if isinstance(chosen, Named):
+        return chosen
+    name = str(chosen.get("name", "") if isinstance(chosen, dict) else chosen).partition("(")[0]
+    if is_ranking(name):
+        return pruners.choose(chosen)
+    try:
+        return distributions.choose(chosen)
+    except UserError as error:
+        if name in distributions:
+            raise
+        rankers = ", ".join(n for n in pruners.names() if is_ranking(n))
+        raise type(error)(f"{error}; or, for a ranking pruner's layer-wise counts, {rankers}") from error
 
 
 def is_ranking(name: str) -> bool:
     """Whether this names a pruner that ranks edges, mica's or a user's own."""
-    known = name in pruners or ":" in name
-    return known and isinstance(pruners.get(name), RankingPruner)
+    if ":" in name:
+        try:
+            return isinstance(pruners.get(name), RankingPruner)
+        except UserError:  # a distribution of the user's own, or nothing at all: whoever loads it says so
+            return False
+    return name in pruners and isinstance(pruners.get(name), RankingPruner)
+
+
+def as_ranking(part: Named) -> Ranking | None:
+    """The ranking that a pruner or a distribution is; None if it is none."""
+    if not is_ranking(part.name):
+        return None
+    pruner = pruners.get(part.name)
+    assert isinstance(pruner, RankingPruner)
+    return Ranking(pruner, part.all_options)

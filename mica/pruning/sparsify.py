@@ -2,81 +2,75 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mica import rng
 from mica.errors import UserError
-from mica.graph.layers import LayerGraph
+from mica.graph import LayerGraph
 from mica.graph.reachability import functional
 from mica.graph.tracing import trace
 from mica.masks import Masks
-from mica.pruners import Network, PlacingPruner, pruners
-from mica.pruners.mica import mica, place_mica
+from mica.named import Named
+from mica.options import call, check_choice
+from mica.pruners import Network, PlacingPruner, Ranking, pruners
 from mica.pruners.scores.score_key import ScoreCache
 from mica.pruners.scores.top_k import rank_globally, rank_within_layers
-from mica.pruning.distributions import Budget, allocate, check_ratio
-from mica.pruning.methods import DENSE, GLOBAL, Method, combine, is_ranking, parse_method
-from mica.registry import check_choice
-from mica.words import BatchNormMode, BudgetKind, NodeCounts, Rounding
+from mica.pruning.budgets import Budget, BudgetKind, Rounding, allocate, check_ratio, target_edges
+from mica.pruning.methods import DENSE, GLOBAL, Method, as_ranking, combine, is_ranking, parse_method
+from mica.registry import place_of
 
 
 def sparsify(
     model: nn.Module,
-    method: str,
+    method: str | Method,
     ratio: float,
     seed: int,
     *,
-    input_shape: tuple[int, ...] = (3, 32, 32),
+    input_shape: tuple[int, ...] | None = None,
     graph: LayerGraph | None = None,
     data: tuple[Tensor, Tensor] | None = None,
     budget: BudgetKind = "nominal",
     rounding: Rounding = "floor",
-    node_counts: NodeCounts = "random",
-    batch_norm: BatchNormMode = "eval",
     cache: ScoreCache | None = None,
 ) -> Masks:
     """Masks for a network at initialisation; the network itself is not changed.
 
     Args:
         model: the network, dense, with its initial weights.
-        method: `dense`, `rpi-erk`, `mica-igq`, `rbpi-synflow`, `snip-erk`, … (`mica.methods`).
+        method: `dense`, `rpi-erk`, `mica(node_counts=max)-igq`, `rbpi-synflow`, … (`mica.pruning.methods`).
         ratio: compression ratio, all edges / kept edges, at least 1.
         seed: makes the mask's random stream; the same seed gives the same masks.
-        input_shape: of one image; used to trace the network when `graph` is not given.
+        input_shape: of one image, to trace the network by; or
         graph: the traced network, to trace it only once.
         data: normalised training images (N, C, H, W) and labels (N,), for methods with snip or grasp.
         budget: `nominal`, the distribution's own; or `corrected`, what is functional in the mask of the
-            method that MiCA is compared with (paper section 4.6).
-        rounding: `floor` as in the published results, or `exact` to the edge (`mica.distributions`).
-        node_counts: MiCA's choice from equation 3: `random`, `max` or `min`.
-        batch_norm: mode of batch norm while snip and grasp score.
+            method that this one is compared with (paper section 4.6).
+        rounding: `floor` as in the published results, or `exact` to the edge (`mica.pruning.budgets`).
         cache: keeps scores for other ratios and methods; the masks are the same without.
 
     Returns:
         Masks on the CPU, for every prunable layer.
 
     Raises:
-        UserError: an unknown or impossible method, a ratio below 1, or missing data.
+        UserError: an unknown or impossible method, a ratio below 1, missing data, neither graph nor shape, or
+            a pruner or distribution of a user's own gave something else than it must.
         TraceError: the network cannot be followed.
     """
     check_ratio(ratio)
-    for what, value, choices in (
-        ("budget", budget, BudgetKind),
-        ("rounding", rounding, Rounding),
-        ("node_counts", node_counts, NodeCounts),
-        ("batch_norm", batch_norm, BatchNormMode),
-    ):
-        check_choice(what, value, choices)
-    parsed = parse_method(method)
-    graph = graph or trace(model, input_shape)
+    check_choice("budget", budget, BudgetKind)
+    check_choice("rounding", rounding, Rounding)
+    parsed = parse_method(method) if isinstance(method, str) else method
+    if graph is None:
+        if input_shape is None:
+            raise UserError("sparsify needs graph=mica.trace(model, input_shape), or the shape of one image")
+        graph = trace(model, input_shape)
     images, labels = data or (None, None)
-    network = Network(model=model, graph=graph, images=images, labels=labels, batch_norm=batch_norm)
-    task = _Task(network, ratio, seed, rounding, node_counts, cache)
-    masks = task.nominal(parsed) if budget == "nominal" else task.corrected(parsed)
-    _check(graph, masks)
-    return masks
+    network = Network(model=model, graph=graph, images=images, labels=labels)
+    task = _Task(network, ratio, seed, rounding, cache)
+    return task.nominal(parsed) if budget == "nominal" else task.corrected(parsed)
 
 
 def source_method(method: Method) -> Method:
@@ -85,11 +79,12 @@ def source_method(method: Method) -> Method:
     Raises:
         UserError: the method's pruner does not place a given budget, or is the source itself.
     """
-    if method.pruner != "mica":
-        raise UserError(f"budget: corrected goes with the pruner mica, found {str(method)!r}")
-    if is_ranking(method.distribution):
+    placing = method != DENSE and isinstance(pruners.get(method.pruner.name), PlacingPruner)
+    if placing and is_ranking(method.distribution.name):
         return combine(method.distribution, GLOBAL)
-    return combine("random", method.distribution)
+    if placing and method != (source := combine("random", method.distribution)):
+        return source
+    raise UserError(f"budget: corrected goes with the pruner mica, found {method.name!r}")
 
 
 @dataclass(frozen=True)
@@ -100,52 +95,65 @@ class _Task:
     ratio: float
     seed: int
     rounding: Rounding
-    node_counts: NodeCounts
     cache: ScoreCache | None
 
     def nominal(self, method: Method) -> Masks:
+        graph = self.network.graph
         if method == DENSE:
-            shapes = self.network.graph.shapes
-            return Masks({name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()})
-        pruner = pruners.get(method.pruner)
-        if isinstance(pruner, PlacingPruner):
+            ones = {name: torch.ones(shape, dtype=torch.bool) for name, shape in graph.shapes.items()}
+            return Masks(ones)
+        ranking = as_ranking(method.pruner)
+        if ranking is None:
             return self.place(method.pruner, self.nominal_budget(method.distribution))
-        if method.distribution == GLOBAL:
-            return rank_globally(pruner, self.network, self.ratio, self.rounding, self.cache)
-        budget = self.nominal_budget(method.distribution)
-        return rank_within_layers(pruner, self.network, budget, self.cache)
+        if method.distribution.name == GLOBAL:
+            return rank_globally(ranking, self.network, self.schedule(ranking), self.cache)
+        return rank_within_layers(ranking, self.network, self.nominal_budget(method.distribution), self.cache)
 
     def corrected(self, method: Method) -> Masks:
         source = self.nominal(source_method(method))
         return self.place(method.pruner, functional(self.network.graph, source).counts())
 
-    def nominal_budget(self, distribution: str) -> Budget:
-        if is_ranking(distribution):
+    def schedule(self, ranking: Ranking) -> list[int]:
+        """How many edges are kept after each iteration: an exponential schedule."""
+        edges, steps = self.network.graph.edges, ranking.iterations
+        ratios = [self.ratio ** (step / steps) for step in range(1, steps + 1)]
+        return [target_edges(edges, ratio, self.rounding) for ratio in ratios]
+
+    def nominal_budget(self, distribution: Named) -> Budget:
+        if is_ranking(distribution.name):
             return self.nominal(combine(distribution, GLOBAL)).counts()
         return allocate(self.network.graph.shapes, distribution, self.ratio, self.rounding)
 
-    def place(self, name: str, budget: Mapping[str, int]) -> Masks:
-        graph = self.network.graph
-        # Every placement draws from the same stream: a corrected budget's source mask is then the very
-        # mask of the trial that it is compared with.
-        stream = rng.stream(self.seed, "mask")
-        pruner = pruners.get(name)
+    def place(self, chosen: Named, budget: Mapping[str, int]) -> Masks:
+        pruner = pruners.get(chosen.name)
         assert isinstance(pruner, PlacingPruner)
-        if pruner is mica:
-            masks = place_mica(graph, budget, stream, self.node_counts)
-        else:
-            masks = pruner.place(graph, budget, stream)
-        if masks.counts() != dict(budget):
-            found = _difference(masks.counts(), budget)
-            raise UserError(f"pruner {name!r} did not place its budget: {found}")
-        return masks
+        given = {
+            "graph": self.network.graph,
+            "budget": budget,
+            # Every placement draws from the same stream: a corrected budget's source mask is then the very
+            # mask of the trial that it is compared with.
+            "rng": rng.stream(self.seed, "mask"),
+            "weights": self.network.weights(),
+        }
+        found = call(pruner.place, given, chosen.all_options)
+        return _checked(found, f"pruner {chosen.text!r}{place_of(pruner.place)}", self.network.graph, budget)
 
 
-def _check(graph: LayerGraph, masks: Masks) -> None:
-    """A pruner's masks must cover the graph's layers, shape by shape, whoever wrote it."""
+def _checked(found: Any, who: str, graph: LayerGraph, budget: Mapping[str, int]) -> Masks:
+    """A placing pruner's masks, if they cover the graph's layers with exactly the budget."""
+    if not isinstance(found, Mapping):
+        raise UserError(f"{who} must return masks (layer name → bool tensor), found {found!r:.60}")
+    try:
+        masks = found if isinstance(found, Masks) else Masks(found)
+    except TypeError as error:
+        raise UserError(f"{who}: {error}") from None
     shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
     if shapes != graph.shapes:
-        raise UserError(f"the pruner's masks do not fit the network: {_difference(shapes, graph.shapes)}")
+        raise UserError(f"{who}: its masks do not fit the network: {_difference(shapes, graph.shapes)}")
+    masks = masks.to("cpu")
+    if masks.counts() != dict(budget):
+        raise UserError(f"{who} did not place its budget: {_difference(masks.counts(), budget)}")
+    return masks
 
 
 def _difference(found: Mapping[str, object], expected: Mapping[str, object]) -> str:

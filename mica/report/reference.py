@@ -69,7 +69,7 @@ def published_series(
     found = []
     for (name, budget), rows in points.groupby(["method", "budget"]):
         method = parse_method(str(name))
-        found.append((Series(str(name), method.pruner, method.distribution, str(budget)), rows))
+        found.append((Series(str(name), method.pruner.name, method.distribution.name, str(budget)), rows))
     return found
 
 

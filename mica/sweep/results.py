@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mica.data import DataSource
 from mica.errors import UserError
 from mica.sweep.store.layout import RECORDS, SEGMENTS
 from mica.sweep.store.records import Store, Stored
@@ -22,6 +23,8 @@ class Results:
     """All records of the store, other sweeps' too."""
     trials: Mapping[str, TrialSpec]
     """Key → trial: the sweep's whole grid, or the trials that have a record."""
+    sources: Mapping[str, DataSource]
+    """Data set's label → where it is; nothing where no sweep file says so."""
     mlflow_uri: str | None
     place: Path
     """The sweep file or the folder that was opened."""
@@ -33,13 +36,16 @@ def open_results(place: Path, storage: str | None = None) -> Results:
         sweep = open_sweep(place, storage)
         everything, trials = sweep.store.load(), sweep.grid.trials
         stored = {key: everything[key] for key in trials if key in everything}
-        return Results(sweep.spec.name, sweep.store, stored, everything, trials, sweep.mlflow_uri, place)
+        sources = sweep.grid.sources
+        return Results(
+            sweep.spec.name, sweep.store, stored, everything, trials, sources, sweep.mlflow_uri, place
+        )
     store = Store(storage or str(place))
     if not store.folder.list(RECORDS) and not store.folder.list(SEGMENTS):
         raise UserError(f"{place}: neither a sweep file (.yaml) nor a folder with results")
     stored = store.load()
     trials = {key: item.record.spec for key, item in stored.items()}
-    return Results(place.name, store, stored, stored, trials, None, place)
+    return Results(place.name, store, stored, stored, trials, {}, None, place)
 
 
 def find_trial(key: str, place: Path, storage: str | None = None) -> tuple[str, TrialSpec, Stored | None]:

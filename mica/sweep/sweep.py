@@ -18,9 +18,8 @@ from mica.sweep.plan.grid import Grid, expand
 from mica.sweep.plan.spec import SweepSpec, load_sweep
 from mica.sweep.store.lease import Lease
 from mica.sweep.store.records import Store, Stored, done
-from mica.trial.record import Record
+from mica.trial.record import Outcome, Record
 from mica.trial.spec import TrialSpec
-from mica.words import Outcome
 
 if TYPE_CHECKING:  # Ray takes seconds to import: only those who run trials wait for it
     from mica.sweep.drive.ray_driver import Work
@@ -93,7 +92,7 @@ def run_sweep(
             # Another driver may have run some of them while this one waited for Ray and the data.
             finished = done(sweep.store.outcomes(), retry_failed=retry_failed)
             left = {key: trial for key, trial in missing.items() if key not in finished}
-            trials, resources = longest_first(left), sweep.spec.resources
+            trials, resources = longest_first(left, sweep.grid.sources), sweep.spec.resources
             work = Work(sweep.spec.name, trials, data, sweep.store, resources, grows)
             progress = SweepProgress(console, len(left))
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from mica.data import Augment
-from mica.words import BatchNormMode
+from mica.models import models
 
 Precision = Literal["fp32", "bf16"]
 
@@ -41,9 +41,6 @@ class Protocol(BaseModel):
         None, ge=1, strict=True, description="Validation images; a fifth of the training file."
     )
     test_size: int | None = Field(None, ge=1, strict=True, description="Test images; all.")
-    scoring_batch_norm: BatchNormMode = Field(
-        "eval", description="Mode of batch norm while SNIP and GraSP score images."
-    )
 
     def lr_at(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0."""
@@ -51,13 +48,6 @@ class Protocol(BaseModel):
         return float(self.lr * self.lr_factor**drops)
 
 
-_RESNET = {"lr": 0.01, "lr_factor": 0.2, "weight_decay": 5e-4}
-_DEFAULTS: dict[str, dict[str, Any]] = dict.fromkeys(
-    ("resnet20", "resnet32", "resnet44", "resnet56"), _RESNET
-)
-"""The paper trains its residual networks otherwise than VGG-16."""
-
-
 def default_protocol(model: str, augment: Augment) -> dict[str, Any]:
     """What a protocol starts from, before a sweep's own settings: by model, and by kind of data."""
-    return {**_DEFAULTS.get(model, {}), "augment": augment}
+    return {**(models.get(model).protocol or {}), "augment": augment}

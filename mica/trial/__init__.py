@@ -1,7 +1,7 @@
 """One trial: its spec, its run in this process, its record."""
 
 from mica.trial.record import Record
-from mica.trial.runner import open_data, run
-from mica.trial.spec import Named, TrialSpec
+from mica.trial.run import run
+from mica.trial.spec import TrialSpec, open_data
 
-__all__ = ["Named", "Record", "TrialSpec", "open_data", "run"]
+__all__ = ["Record", "TrialSpec", "open_data", "run"]

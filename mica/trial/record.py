@@ -1,15 +1,16 @@
 """Record: what a finished trial leaves. Everything that tables, figures and MLflow show comes from it."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from mica.trial.spec import TrialSpec
-from mica.words import Outcome
 
-RECORD_VERSION = 2
-"""Raised when a field is added or changes its meaning; readers refuse versions that they do not know.
+Outcome = Literal["completed", "collapsed", "diverged", "failed"]
+"""How a trial ended. Collapsed: no functional edge, not trained. Diverged: a loss was not finite."""
 
-Version 1 has no `flops_compact`.
-"""
+RECORD_VERSION = 3
+"""Raised when a field is added or changes its meaning; readers refuse versions that they do not know."""
 
 
 class _Part(BaseModel):
@@ -59,7 +60,7 @@ class MaskSummary(_Part):
     flops_dense: int = Field(description="Of one image's forward pass, convolutions and linear layers.")
     flops_masked: int = Field(description="Likewise, kept edges only.")
     flops_compact: int | None = Field(
-        None, description="Likewise, of the small dense network that compaction gives; null: it gives none."
+        description="Likewise, of the small dense network that compaction gives; null: it gives none."
     )
     digest: str = Field(description="SHA-256 of the mask's bits.")
 

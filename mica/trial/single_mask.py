@@ -6,14 +6,15 @@ from mica.errors import UserError
 from mica.graph.tracing import trace
 from mica.masks import Masks
 from mica.models import build
+from mica.pruning.budgets import BudgetKind, Rounding
 from mica.pruning.methods import parse_method
 from mica.pruning.sparsify import sparsify
 from mica.training.protocol import Protocol
 from mica.trial.inspection import inspect
+from mica.trial.prepare import prepare
 from mica.trial.record import LayerRow, MaskSummary
-from mica.trial.runner import open_data, prepare
-from mica.trial.spec import Named, TrialSpec
-from mica.words import BudgetKind, NodeCounts, Rounding
+from mica.trial.run import load
+from mica.trial.spec import TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,6 @@ class MaskRequest:
     data: str | None
     budget: BudgetKind
     rounding: Rounding
-    node_counts: NodeCounts
 
 
 def make_mask(request: MaskRequest) -> tuple[Masks, MaskSummary, tuple[LayerRow, ...]]:
@@ -39,17 +39,18 @@ def make_mask(request: MaskRequest) -> tuple[Masks, MaskSummary, tuple[LayerRow,
         UserError: an unknown name, an impossible ratio or shape, or images are needed and none are named.
     """
     method = parse_method(request.method)
-    if not 0 <= request.log10_ratio <= 30:
-        raise UserError(f"--log10-ratio is a number from 0 (dense) to 30, found {request.log10_ratio:g}")
     if request.data:
-        data = Named(name=request.data)
         spec = TrialSpec(
-            data=data,
-            model=Named(name=request.model),
+            data=request.data,
+            model=request.model,
+            method=method,
             protocol=Protocol(),
-            **{name: getattr(request, name) for name in _SHARED},
+            log10_ratio=request.log10_ratio,
+            seed=request.seed,
+            budget=request.budget,
+            rounding=request.rounding,
         )
-        trial = prepare(spec, open_data(data).load(), "cpu")
+        trial = prepare(spec, load(spec), "cpu")
         model, graph, masks = trial.model, trial.graph, trial.masks
     elif method.needs_images:
         raise UserError(f"method {request.method!r} scores training images: name a data set with --data")
@@ -59,18 +60,14 @@ def make_mask(request: MaskRequest) -> tuple[Masks, MaskSummary, tuple[LayerRow,
         graph = trace(model, shape)
         masks = sparsify(
             model,
-            request.method,
+            method,
             10**request.log10_ratio,
             request.seed,
             graph=graph,
             budget=request.budget,
             rounding=request.rounding,
-            node_counts=request.node_counts,
         )
     return (masks, *inspect(graph, model, masks))
-
-
-_SHARED = ("method", "log10_ratio", "seed", "budget", "rounding", "node_counts")
 
 
 def _parse_shape(text: str) -> tuple[int, ...]:

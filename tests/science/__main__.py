@@ -15,14 +15,14 @@ from typing import Any
 import torch
 
 from mica.training.protocol import Protocol
-from mica.trial import Named, Record, TrialSpec, run
+from mica.trial import Record, TrialSpec, run
 
 METHODS = (
     "dense", "rpi-erk", "rpi-igq", "rpi-uniform", "rpi-uniform-plus", "rpi-epl", "rpi-magnitude",
     "mica-erk", "mica-igq", "mica-snip", "mica-grasp", "mica-synflow",
     "rbpi-snip", "rbpi-grasp", "rbpi-synflow", "rbpi-magnitude", "snip-erk", "synflow-igq",
 )  # fmt: skip
-DATA = Named(name="synthetic", options={"size": 16, "train": 60, "test": 20})
+DATA = {"name": "synthetic", "size": 16, "train": 60, "test": 20}
 
 
 def trials() -> Iterator[dict[str, Any]]:
@@ -48,22 +48,23 @@ def trials() -> Iterator[dict[str, Any]]:
 
 def spec(cell: dict[str, Any]) -> TrialSpec:
     """The trial of a cell: two short epochs."""
-    protocol = {
-        "epochs": 2, "batch_size": 16, "lr": 0.02, "augment": "crop-flip",
-        "precision": cell.get("precision", "fp32"),
-        "scoring_batch_norm": cell.get("batch_norm", "eval"),
-    }  # fmt: skip
+    method = cell["method"]
+    for option in ("node_counts", "batch_norm"):
+        if option in cell:  # mica(node_counts=max)-igq, rbpi-snip(batch_norm=train)
+            rule = "mica" if option == "node_counts" else method.removeprefix("rbpi-")
+            method = method.replace(rule, f"{rule}({option}={cell[option]})", 1)
     return TrialSpec(
         data=DATA,
-        model=Named(name=cell["model"]),
-        method=cell["method"],
-        log10_ratio=0.0 if cell["method"] == "dense" else cell["log10_ratio"],
+        model=cell["model"],
+        method=method,
+        log10_ratio=0.0 if method == "dense" else cell["log10_ratio"],
         seed=cell.get("seed", 0),
         budget=cell.get("budget", "nominal"),
         rounding=cell.get("rounding", "floor"),
-        node_counts=cell.get("node_counts", "random"),
         compact=cell.get("compact", True),
-        protocol=Protocol(**protocol),
+        protocol=Protocol(
+            epochs=2, batch_size=16, lr=0.02, augment="crop-flip", precision=cell.get("precision", "fp32")
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 import socket
 from typing import Any
 
-from mica.trial import Named, Record, TrialSpec
+from mica.trial import Record, TrialSpec
 from mica.trial.record import EpochRow, LayerRow, MaskSummary, Provenance, Results
 
 KILLED = """
@@ -37,7 +37,7 @@ def made(seed: int = 0, *, method: str = "mica-igq", epochs: int = 3, **fields: 
     results = Results(epochs=epochs, test_top1=40.0 + epochs, test_top1_max=44.5) if epochs else Results()
     defaults: dict[str, Any] = {
         "spec": TrialSpec(
-            data=Named(name="digits"), model=Named(name="mlp", title="MLP"), method=method, log10_ratio=1.5,
+            data="digits", model={"name": "mlp", "title": "MLP"}, method=method, log10_ratio=1.5,
             seed=seed, protocol={"epochs": epochs},
         ),
         "outcome": "completed" if epochs else "collapsed",

@@ -6,8 +6,8 @@ from typing import Any
 
 from mica.sweep.store.records import Stored
 from mica.trial import Record
+from mica.trial.provenance import provenance
 from mica.trial.record import EpochRow, LayerRow, MaskSummary, Results
-from mica.trial.runner import provenance
 from tests.trial.sample import tiny
 
 SWEEP = """\

@@ -3,10 +3,9 @@
 import pytest
 
 from mica.sweep.plan.cost import estimated_cost, longest_first
-from mica.trial import Named
 from tests.trial.sample import tiny
 
-VGG, RESNET = Named(name="vgg16"), Named(name="resnet20")
+VGG, RESNET = "vgg16", "resnet20"
 MASK = {"protocol": {"epochs": 0}}
 
 
@@ -16,7 +15,7 @@ MASK = {"protocol": {"epochs": 0}}
     ({"protocol": {"epochs": 20}}, {"protocol": {"epochs": 10}}),
     ({"protocol": {"epochs": 20}}, {"protocol": {"epochs": 20, "train_size": 100}}),
     ({"model": VGG}, {"model": RESNET}),
-    ({"data": Named(name="cifar10")}, {}),
+    ({"data": "cifar10"}, {}),
     ({"method": "rpi-synflow", **MASK}, {"method": "rpi-grasp", **MASK}),
     ({"method": "rbpi-grasp", **MASK}, {"method": "mica-erk", **MASK}),
     ({"method": "mica-erk", **MASK}, {"method": "rpi-erk", **MASK}),

@@ -16,7 +16,7 @@ DIGEST = "d" * 64
 def paper(**changes: Any) -> TrialSpec:
     """A trial of the paper's sweep, with some fields changed; `protocol` takes its own changes."""
     protocol = Protocol(**{**default_protocol("vgg16", "crop-flip"), **changes.pop("protocol", {})})
-    fields = {"data": Named(name="cifar10"), "model": Named(name="vgg16"), "method": "mica-igq"}
+    fields = {"data": "cifar10", "model": "vgg16", "method": "mica-igq"}
     return TrialSpec(**{**fields, "log10_ratio": 4.5, "seed": 0, "protocol": protocol, **changes})
 
 
@@ -39,19 +39,19 @@ PINNED = {
         "fff5f632dbbe3aeb6d4669b4491d37d0cf90eb0c67502a317702c2bbafcb62cc",
     ),
     "corrected": (
-        {"method": "mica-synflow", "budget": "corrected", "model": Named(name="resnet20")},
+        {"method": "mica-synflow", "budget": "corrected", "model": "resnet20"},
         "8df3d87fc7dbefc28102cbae34676a7d426d1e096317d944e726eb4158bc046b",
     ),
     "options": (
-        {"model": Named(name="mlp", options={"hidden": [8, 16]})},
+        {"model": {"name": "mlp", "hidden": [8, 16]}},
         "af18b07c7f09d29745c13cdf2cd13d0b7c34dddc1945f7093de860e48be7a238",
     ),
 }
 
 
 def test_defaults_of_a_models_options_are_filled_in() -> None:
-    given = Named(name="mlp", options={"hidden": [300, 100]})
-    assert key(model=given) == key(model=Named(name="mlp"))
+    given = {"name": "mlp", "hidden": [300, 100]}
+    assert key(model=given) == key(model="mlp")
 
 
 @pytest.mark.parametrize("name", PINNED)
@@ -103,8 +103,8 @@ PROTOCOL_CHANGES = {
 
 def test_every_change_that_matters_makes_another_key() -> None:
     changes: list[dict[str, Any]] = [
-        {}, {"digest": "e" * 64}, {"model": Named(name="resnet20")}, {"method": "rpi-igq"}, {"seed": 1},
-        {"model": Named(name="vgg16", options={"width": 1})}, {"method": "mica-erk"}, {"log10_ratio": 4.6},
+        {}, {"digest": "e" * 64}, {"model": "resnet20"}, {"method": "rpi-igq"}, {"seed": 1},
+        {"model": {"name": "vgg16", "width": 1}}, {"method": "mica-erk"}, {"log10_ratio": 4.6},
         {"budget": "corrected"}, {"rounding": "exact"}, {"node_counts": "max"},
         *({"protocol": {field: value}} for field, value in PROTOCOL_CHANGES.items()),
     ]  # fmt: skip
@@ -122,8 +122,8 @@ def test_every_field_of_a_trial_is_looked_at_here() -> None:
 
 @pytest.mark.parametrize("change", [
     {"keep": "weights"}, {"compact": False},
-    {"data": Named(name="cifar10", title="CIFAR-10")}, {"model": Named(name="vgg16", title="VGG-16")},
-    {"data": Named(name="cifar10", options={"root": "/elsewhere"})},  # its content has the same digest
+    {"data": {"name": "cifar10", "title": "CIFAR-10"}}, {"model": {"name": "vgg16", "title": "VGG-16"}},
+    {"data": {"name": "cifar10", "root": "/elsewhere"}},  # its content has the same digest
 ])  # fmt: skip
 def test_what_changes_no_number_changes_no_key(change: dict[str, Any]) -> None:
     assert key(**change) == key()
@@ -173,7 +173,7 @@ def test_a_new_protocol_version_makes_new_keys(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_spelling_a_default_out_gives_the_same_key() -> None:
-    mlp, spelled = Named(name="mlp"), Named(name="mlp", options={"hidden": [300, 100]})
-    assert key(model=mlp) == key(model=spelled) != key(model=Named(name="mlp", options={"hidden": [300]}))
+    mlp, spelled = "mlp", {"name": "mlp", "hidden": [300, 100]}
+    assert key(model=mlp) == key(model=spelled) != key(model={"name": "mlp", "hidden": [300]})
     assert key(protocol={"epochs": 160, "lr": 1e-1, "weight_decay": 0.0001}) == key()
     assert key(budget="nominal", rounding="floor") == key()

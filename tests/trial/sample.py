@@ -3,10 +3,10 @@
 from typing import Any
 
 from mica.training.protocol import Protocol
-from mica.trial import Named, Record, TrialSpec
+from mica.trial import Record, TrialSpec
 
-DATA = Named(name="synthetic", options={"size": 8, "channels": 1, "classes": 4, "train": 60, "test": 20})
-MODEL = Named(name="mlp", options={"hidden": [16, 16]})
+DATA = {"name": "synthetic", "size": 8, "channels": 1, "classes": 4, "train": 60, "test": 20}
+MODEL = {"name": "mlp", "hidden": [16, 16]}
 EDGES = 64 * 16 + 16 * 16 + 16 * 4
 PROTOCOL = Protocol(epochs=3, batch_size=16, lr=0.05, augment="none")
 

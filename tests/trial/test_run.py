@@ -8,11 +8,11 @@ import torch
 
 from mica.errors import UserError
 from mica.training.engine import Epoch
-from mica.trial import Named, Record, run
-from mica.trial.runner import compute_exactly
+from mica.trial import Record, run
+from mica.trial.device import compute_exactly
 from tests.trial.sample import EDGES, MODEL, tiny, without_provenance
 
-CONV = {"model": Named(name="resnet20"), "protocol": {"epochs": 1, "train_size": 32, "test_size": 10}}
+CONV = {"model": "resnet20", "protocol": {"epochs": 1, "train_size": 32, "test_size": 10}}
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_epochs_are_told_as_they_end() -> None:
 
 def noisy_run(seed: int) -> Record:
     """A training that goes up and down, so that last, best and highest are different epochs."""
-    data = Named(name="synthetic", options={"size": 8, "channels": 1, "train": 100, "test": 50})
+    data = {"name": "synthetic", "size": 8, "channels": 1, "train": 100, "test": 50}
     protocol = {"epochs": 12, "lr": 0.4, "lr_drops": ()}
     return run(tiny(data=data, seed=seed, method="rpi-erk", log10_ratio=1.0, protocol=protocol))
 
@@ -202,7 +202,7 @@ def test_bfloat16_learns_too() -> None:
 
 
 def test_small_images_are_enlarged_for_convolutional_networks() -> None:
-    record = run(tiny(data=Named(name="digits"), model=Named(name="resnet20"), protocol={"epochs": 0}))
+    record = run(tiny(data="digits", model="resnet20", protocol={"epochs": 0}))
     assert record.mask is not None
     # One 3×3 convolution of the first stage sees 16 × 16 pixels, not 8 × 8.
     first = record.layers[0]
@@ -212,10 +212,10 @@ def test_small_images_are_enlarged_for_convolutional_networks() -> None:
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"method": "mica-ekr"}, "did you mean 'erk'"),
-    ({"model": Named(name="mpl")}, "did you mean 'mlp'"),
-    ({"model": Named(name="mlp", options={"hiden": [3]})}, "did you mean 'hidden'"),
-    ({"data": Named(name="digit")}, "did you mean 'digits'"),
-    ({"data": Named(name="digits", options={"side": 8})}, "has no option 'side'"),
+    ({"model": "mpl"}, "did you mean 'mlp'"),
+    ({"model": {"name": "mlp", "hiden": [3]}}, "did you mean 'hidden'"),
+    ({"data": "digit"}, "did you mean 'digits'"),
+    ({"data": {"name": "digits", "side": 8}}, "has no option 'side'"),
     ({"protocol": {"val_size": 60}}, "val_size is 60; allowed are 1 to 59"),
     ({"protocol": {"train_size": 59}}, "train_size is 59; allowed are 1 to 48"),
     ({"protocol": {"test_size": 21}}, "test_size is 21; allowed are 1 to 20"),
@@ -227,5 +227,5 @@ def test_what_cannot_be_is_the_user_s_error(changes: dict[str, object], message:
 
 def test_a_model_is_named_by_its_title_or_by_its_options() -> None:
     assert MODEL.label == "mlp(hidden=16x16)"
-    assert Named(name="mlp").label == "mlp"
-    assert Named(name="mlp", options={"hidden": [3]}, title="small").label == "small"
+    assert "mlp".label == "mlp"
+    assert {"name": "mlp", "hidden": [3], "title": "small"}.label == "small"

@@ -1,6 +1,7 @@
 """How many channels each layer of a MiCA network uses (paper section 3, equations 1 to 3)."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -8,7 +9,9 @@ from mica.apportionment import apportion
 from mica.graph.channels import Ids
 from mica.graph.layers import Layer, LayerGraph
 from mica.pruners.connection.channel_order import Channels
-from mica.words import NodeCounts
+
+NodeCounts = Literal["random", "max", "min"]
+"""Where in its range (equation 3) MiCA chooses the number of channels that a layer uses."""
 
 
 def chosen_outputs(

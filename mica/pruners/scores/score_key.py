@@ -1,8 +1,9 @@
 """What a ranking pruner's scores depend on, as one digest: equal digests mean equal scores."""
 
+import ast
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 import mica
-from mica.pruners.kinds import RankingPruner
+from mica.pruners.kinds import Ranking
 from mica.pruners.scores.scored_network import Network
 
 Tensors = Mapping[str, Tensor]
@@ -24,20 +25,21 @@ class ScoreCache(Protocol):
         ...
 
 
-def score_key(pruner: RankingPruner, network: Network, *more: object) -> str | None:
+def score_key(ranking: Ranking, network: Network, *more: object) -> str | None:
     """Digest of a pruner, a network, its images, this machine, and anything more that has a telling repr.
 
     None when they cannot be told apart for certain: a pruner from outside this package, or a network
     with hooks or with settings that are more than numbers and words.
     """
+    pruner = ranking.pruner
     functions = [pruner.score, pruner.remaining] if pruner.remaining else [pruner.score]
     behaviour = _behaviour(network.model)
-    if behaviour is None or any(not f.__module__.startswith("mica.pruners.") for f in functions):
+    if behaviour is None or any(not f.__module__.startswith("mica.") for f in functions):
         return None
-    sha = hashlib.sha256(_code().encode())
+    sha = hashlib.sha256("".join(sorted({code_of(f.__module__) for f in functions})).encode())
     names = [f"{f.__module__}.{f.__qualname__}" for f in functions]
     graph = network.graph
-    about = (names, pruner.iterations, network.batch_norm, _machine(network.device), behaviour, more)
+    about = (names, sorted(ranking.options.items()), _machine(network.device), behaviour, more)
     sha.update(repr((*about, graph.ops, dict(graph.layers), graph.input_shape)).encode())
     tensors = _tensors(network.model)
     if pruner.needs_images and network.images is not None and network.labels is not None:
@@ -54,12 +56,35 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 @functools.cache
-def _code() -> str:
-    """This package's version, and the source of all pruners and of what they compute with."""
-    here = Path(__file__).parent
-    files = [*sorted(here.glob("*.py")), *(here.parent / name for name in ("reachability.py", "graph.py"))]
-    sources = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    return repr((mica.__version__, [file.name for file in files], sources))
+def code_of(module: str) -> str:
+    """Digest of the sources of a module and of all of mica's that it imports, directly or not."""
+    sources: dict[str, bytes] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in sources and (file := _file_of(name)) is not None:
+            sources[name] = file.read_bytes()
+            waiting += _imported(sources[name])
+    digests = [(name, hashlib.sha256(source).hexdigest()) for name, source in sorted(sources.items())]
+    return hashlib.sha256(repr((mica.__version__, digests)).encode()).hexdigest()
+
+
+def _imported(source: bytes) -> Iterator[str]:
+    """Mica's modules that a source names; `from mica.a import b` may name one or something inside one."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        yield from (name for name in names if name.startswith("mica."))
+
+
+def _file_of(module: str) -> Path | None:
+    """A module's source; None for a name that is no module."""
+    path = Path(mica.__file__).parent.joinpath(*module.split(".")[1:])
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
 def _machine(device: torch.device) -> tuple[object, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,9 @@ from torch.func import functional_call
 
 from mica.errors import UserError
 from mica.graph.layers import LayerGraph
-from mica.words import BatchNormMode
+
+BatchNormMode = Literal["eval", "train"]
+"""Whether batch norm uses its running statistics or each batch's own."""
 
 _BATCH = 128
 """Images in one pass of scoring; with batch norm in eval mode it changes nothing but memory."""
@@ -30,8 +33,6 @@ class Network:
     """Normalised training images (N, C, H, W), not augmented."""
     labels: Tensor | None = None
     """Their classes (N,), int64."""
-    batch_norm: BatchNormMode = "eval"
-    """Whether batch norm uses its running statistics or each batch's own while scoring."""
 
     @property
     def device(self) -> torch.device:
@@ -42,13 +43,15 @@ class Network:
         """Layer name → initial weight, detached and shared with the network."""
         return {name: self.model.get_parameter(f"{name}.weight").detach() for name in self.graph.layers}
 
-    def forward(self, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        """Scores of the classes (N, classes) with the prunable weights replaced by `weights`."""
+    def forward(
+        self, weights: Mapping[str, Tensor], images: Tensor, batch_norm: BatchNormMode = "eval"
+    ) -> Tensor:
+        """Logits (N, classes) with the prunable weights replaced by `weights`."""
         state = {name: value.clone() for name, value in self.model.named_buffers()}
         replaced = {f"{name}.weight": weight for name, weight in weights.items()}
-        with _scoring_mode(self.model, self.batch_norm):
-            scores: Tensor = functional_call(self.model, {**state, **replaced}, (images,))
-        return scores
+        with _scoring_mode(self.model, batch_norm):
+            logits: Tensor = functional_call(self.model, {**state, **replaced}, (images,))
+        return logits
 
     def absolute_forward(self, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
         """`forward` in float64, all other parameters and buffers made positive, batch norm in eval mode."""
@@ -60,10 +63,15 @@ class Network:
             if name not in replaced
         }
         with _scoring_mode(self.model, "eval"):
-            scores: Tensor = functional_call(self.model, {**absolute, **replaced}, (images,))
-        return scores
+            logits: Tensor = functional_call(self.model, {**absolute, **replaced}, (images,))
+        return logits
 
-    def batch_losses(self, weights: Mapping[str, Tensor], temperature: float = 1.0) -> Iterator[Tensor]:
+    def batch_losses(
+        self,
+        weights: Mapping[str, Tensor],
+        temperature: float = 1.0,
+        batch_norm: BatchNormMode = "eval",
+    ) -> Iterator[Tensor]:
         """Batch by batch, the batch's part of the mean cross-entropy over all images.
 
         Raises:
@@ -72,7 +80,7 @@ class Network:
         if self.images is None or self.labels is None:
             raise UserError("this pruner scores training images: pass data=(images, labels)")
         for images, labels in zip(self.images.split(_BATCH), self.labels.split(_BATCH), strict=True):
-            loss = F.cross_entropy(self.forward(weights, images) / temperature, labels)
+            loss = F.cross_entropy(self.forward(weights, images, batch_norm) / temperature, labels)
             yield loss * (len(images) / len(self.images))
 
 

@@ -1,8 +1,7 @@
 """From scores to masks: the part that all ranking pruners share."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,36 +9,29 @@ from torch import Tensor
 
 from mica.errors import NumericError, UserError
 from mica.masks import Masks
-from mica.pruners.kinds import RankingPruner
+from mica.pruners.kinds import Ranking, Remaining
 from mica.pruners.scores.score_key import ScoreCache, score_key
 from mica.pruners.scores.scored_network import Network
-from mica.pruning.distributions import target_edges
-from mica.words import Rounding
+from mica.registry import place_of
 
 
 def rank_globally(
-    pruner: RankingPruner,
-    network: Network,
-    ratio: float,
-    rounding: Rounding,
-    cache: ScoreCache | None = None,
+    ranking: Ranking, network: Network, counts: Sequence[int], cache: ScoreCache | None = None
 ) -> Masks:
-    """Keep the highest scores over all layers together: RbPI at a compression ratio.
+    """Keep the highest scores over all layers together: RbPI.
 
-    Returns masks with exactly `target_edges` edges; of equal scores the earlier edge stays.
+    Args:
+        counts: how many edges are kept after each iteration; of equal scores the earlier edge stays.
     """
-    edges = network.graph.edges
-    steps = pruner.iterations
-    schedule = [target_edges(edges, ratio ** (step / steps), rounding) for step in range(1, steps + 1)]
     pools = {"all": tuple(network.graph.layers)}
-    return _cached(pruner, network, [{"all": count} for count in schedule], pools, cache)
+    return _cached(ranking, network, [{"all": count} for count in counts], pools, cache)
 
 
 def rank_within_layers(
-    pruner: RankingPruner, network: Network, budget: Mapping[str, int], cache: ScoreCache | None = None
+    ranking: Ranking, network: Network, budget: Mapping[str, int], cache: ScoreCache | None = None
 ) -> Masks:
     """Keep the highest scores of each layer, as many as its budget says."""
-    layers, steps = network.graph.layers, pruner.iterations
+    layers, steps = network.graph.layers, ranking.iterations
     schedule = [
         {
             # Geometric from dense to the budget; an empty layer is emptied last, so that scores stay scores.
@@ -48,40 +40,47 @@ def rank_within_layers(
         }
         for step in range(1, steps)
     ]
-    return _cached(pruner, network, [*schedule, dict(budget)], {name: (name,) for name in layers}, cache)
+    return _cached(ranking, network, [*schedule, dict(budget)], {name: (name,) for name in layers}, cache)
 
 
 def _cached(
-    pruner: RankingPruner,
+    ranking: Ranking,
     network: Network,
     schedule: list[dict[str, int]],
     pools: dict[str, tuple[str, ...]],
     cache: ScoreCache | None,
 ) -> Masks:
     """`_prune` with what can be used again from the cache: scores of the dense network, or else masks."""
-    once = pruner.iterations == 1
-    dear = pruner.needs_images or not once  # the others are computed sooner than read
-    key = score_key(pruner, network, *([] if once else [schedule, pools])) if cache and dear else None
+    once = ranking.iterations == 1
+    dear = ranking.pruner.needs_images or not once  # the others are computed sooner than read
+    key = score_key(ranking, network, *([] if once else [schedule, pools])) if cache and dear else None
     if cache is None or key is None:
-        return _prune(pruner, network, schedule, pools)
+        return _prune(_start(ranking, network), network, schedule, pools)
     if not once:
-        return Masks(cache.get_or_compute(key, lambda: _prune(pruner, network, schedule, pools)))
+        return Masks(
+            cache.get_or_compute(key, lambda: _prune(_start(ranking, network), network, schedule, pools))
+        )
 
-    def score(network: Network, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        found = cache.get_or_compute(key, lambda: pruner.score(network, weights))
+    def score(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        found = cache.get_or_compute(key, lambda: ranking.score(network, weights))
         return {name: scores.to(network.device) for name, scores in found.items()}
 
-    return _prune(replace(pruner, score=score), network, schedule, pools)
+    return _prune(_Masked(ranking, network, score), network, schedule, pools)
+
+
+def _start(ranking: Ranking, network: Network) -> Remaining:
+    if ranking.pruner.remaining:
+        return ranking.pruner.remaining(network)
+    return _Masked(ranking, network, lambda weights: ranking.score(network, weights))
 
 
 def _prune(
-    pruner: RankingPruner,
+    remaining: Remaining,
     network: Network,
     schedule: list[dict[str, int]],
     pools: Mapping[str, Iterable[str]],
 ) -> Masks:
     """Score what is left and keep the best of each pool of layers, once for each entry of the schedule."""
-    remaining = pruner.remaining(network) if pruner.remaining else _Masked(pruner, network)
     for counts in schedule:
         scores = remaining.scores()
         for pool, names in pools.items():
@@ -93,24 +92,38 @@ def _prune(
 class _Masked:
     """The edges that a pruner without a quicker way has kept: all are scored, the pruned ones as zeros."""
 
-    def __init__(self, pruner: RankingPruner, network: Network) -> None:
-        self._pruner, self._network = pruner, network
+    def __init__(
+        self,
+        ranking: Ranking,
+        network: Network,
+        score: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+    ) -> None:
+        self._ranking, self._network, self._score = ranking, network, score
         self._weights = network.weights()
         self.kept = {n: torch.ones_like(w, dtype=torch.bool).view(-1) for n, w in self._weights.items()}
 
     def scores(self) -> dict[str, Tensor]:
         masked = {name: weight * self.kept[name].view_as(weight) for name, weight in self._weights.items()}
-        scores = self._pruner.score(self._network, masked)
-        found = {name: tuple(score.shape) for name, score in scores.items()}
-        if found != self._network.graph.shapes:
-            raise UserError(
-                f"the pruner's scores must have the weights' shapes: {found} for {self._network.graph.shapes}"
-            )
+        scores = self._score(masked)
+        self._check(scores)
         flat = {name: scores[name].flatten() for name in self._weights}
         return {name: score.masked_fill(~self.kept[name], -torch.inf) for name, score in flat.items()}
 
     def masks(self) -> dict[str, Tensor]:
         return self.kept
+
+    def _check(self, scores: Mapping[str, Tensor]) -> None:
+        """Blame the function that gave something else than a score for every edge."""
+        place = place_of(self._ranking.pruner.score)
+        if not isinstance(scores, Mapping):
+            raise UserError(f"the ranking pruner{place} must return layer → scores, found {scores!r:.60}")
+        found = {name: tuple(getattr(score, "shape", ())) for name, score in scores.items()}
+        for name, shape in self._network.graph.shapes.items():
+            if found.get(name) != shape:
+                raise UserError(
+                    f"the ranking pruner{place} must score every edge: layer {name!r} has weights of shape "
+                    f"{shape}, its scores {found.get(name, 'are missing')}"
+                )
 
 
 def _keep_highest(scores: list[Tensor], kept: list[Tensor], count: int) -> None:

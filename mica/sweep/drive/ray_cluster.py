@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import ray
 from ray.exceptions import RayTaskError
 
-from mica.data import Dataset, Source
+from mica.data import Dataset, DataSource
 from mica.errors import UserError
 from mica.sweep.plan.spec import Resources
 from mica.trial import TrialSpec
@@ -70,7 +70,7 @@ def room(need: Need) -> int:
 
 
 def check(
-    trials: Mapping[str, TrialSpec], sources: Mapping[str, Source], resources: Resources
+    trials: Mapping[str, TrialSpec], sources: Mapping[str, DataSource], resources: Resources
 ) -> dict[str, ray.ObjectRef]:
     """Everything that can be known to fail before the first trial starts; loads the data on the way.
 
@@ -123,13 +123,13 @@ def _lacking(need: Need) -> list[str]:
     return [f"resources: a trial asks for {wanted}; the largest node has {have}"]
 
 
-def _load(source: Source) -> Dataset:
+def _load(source: DataSource) -> Dataset:
     return source.load()
 
 
 def _faults(dataset: Dataset, specs: list[TrialSpec], path: list[str]) -> list[str]:
     """Build and trace each network, and cut each split, once."""
     sys.path[:] = list(dict.fromkeys([*path, *sys.path]))
-    from mica.trial.runner import check_fits
+    from mica.trial.prepare import check_fits
 
     return [fault for spec in specs for fault in check_fits(spec, dataset)]

@@ -122,7 +122,7 @@ class _Lane(tune.Trainable):  # type: ignore[misc]
         sys.path[:] = list(dict.fromkeys([*path, *sys.path]))
         import torch
 
-        from mica.trial.runner import checked_device
+        from mica.trial.device import checked_device
 
         torch.set_num_threads(max(1, int(need["cpu"])))
         self.lane, self.queue, self.sweep, self.store, self.data = config["lane"], queue, sweep, store, data

@@ -10,7 +10,8 @@ from pathlib import Path
 from mica.data import Dataset
 from mica.sweep.store.records import Store, Stored
 from mica.trial import Record, TrialSpec, run
-from mica.trial.runner import checked_device, provenance
+from mica.trial.device import checked_device
+from mica.trial.provenance import provenance
 
 _PAUSES = (1.0, 5.0)
 """Seconds to wait before another try to write."""

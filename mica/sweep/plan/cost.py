@@ -2,40 +2,45 @@
 
 from collections.abc import Mapping
 
-from mica.pruning.methods import parse_method
+from mica.data import DataSource
+from mica.models import models
+from mica.pruners import pruners
+from mica.pruning.methods import DENSE, as_ranking
 from mica.trial.spec import TrialSpec
 
-_MEGAFLOPS = {
-    "vgg16": 313.0, "vgg11": 153.0, "resnet20": 41.0, "resnet32": 69.0, "resnet44": 97.0, "resnet56": 126.0,
-    "mlp": 1.0,
-}  # fmt: skip
-"""Millions of multiplications of one image's forward pass, 32x32, dense."""
-_MEGAFLOPS_OF_OTHERS = 50.0
-_TRAINING_IMAGES = {"cifar10": 40_000, "cifar100": 40_000, "digits": 1_150, "synthetic": 410}
-_TRAINING_IMAGES_OF_OTHERS = 10_000
-_MASK_IMAGES = {"synflow": 2400, "grasp": 500, "mica": 150, "snip": 100}
-"""A pruner's or distribution's time, as that of training so many images: measured on VGG-16, two cores."""
-_MASK_IMAGES_OF_OTHERS = 50
+_TRAINING_IMAGES = 10_000
+"""Of a data set that does not say how many it has."""
 
 
-def estimated_cost(spec: TrialSpec) -> float:
+def estimated_cost(spec: TrialSpec, images: int) -> float:
     """About how long a trial takes, in millions of multiplications of dense forward passes.
 
     Training costs epochs × images × the network's multiplications; a compact network's time falls about
-    with the root of the ratio. A mask costs what its scores do. Only the order matters, not the value.
+    with the root of the ratio. A mask costs what its pruners say. Only the order matters, not the value.
     """
-    method = parse_method(spec.method)
-    scores = sum(_MASK_IMAGES.get(part, 0) for part in {method.pruner, method.distribution})
-    mask = scores or _MASK_IMAGES_OF_OTHERS
-    trained = spec.protocol.epochs * training_images(spec) * 10 ** (-spec.log10_ratio / 2)
-    return _MEGAFLOPS.get(spec.model.name, _MEGAFLOPS_OF_OTHERS) * (trained + mask)
+    mask = 0.0
+    if spec.method != DENSE:
+        mask = pruners.get(spec.method.pruner.name).cost
+        shares = as_ranking(spec.method.distribution)
+        mask += shares.pruner.cost if shares else 0.0
+    trained = spec.protocol.epochs * images * 10 ** (-spec.log10_ratio / 2)
+    return models.get(spec.model.name).megaflops * (trained + mask)
 
 
-def training_images(spec: TrialSpec) -> int:
-    """How many images an epoch trains on; a guess for a data set of a user's own."""
-    return spec.protocol.train_size or _TRAINING_IMAGES.get(spec.data.name, _TRAINING_IMAGES_OF_OTHERS)
+def training_images(spec: TrialSpec, source: DataSource | None) -> int:
+    """How many images an epoch trains on; a guess where the data set does not say."""
+    if spec.protocol.train_size:
+        return spec.protocol.train_size
+    if source is None or source.train_images is None:
+        return _TRAINING_IMAGES
+    return source.train_images - (spec.protocol.val_size or source.train_images // 5)
 
 
-def longest_first(trials: Mapping[str, TrialSpec]) -> dict[str, TrialSpec]:
+def longest_first(trials: Mapping[str, TrialSpec], sources: Mapping[str, DataSource]) -> dict[str, TrialSpec]:
     """The trials by falling cost; equal ones stay in their order."""
-    return dict(sorted(trials.items(), key=lambda item: estimated_cost(item[1]), reverse=True))
+
+    def cost(item: tuple[str, TrialSpec]) -> float:
+        spec = item[1]
+        return estimated_cost(spec, training_images(spec, sources.get(spec.data.label)))
+
+    return dict(sorted(trials.items(), key=cost, reverse=True))

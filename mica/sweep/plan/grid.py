@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from mica.data import Source
+from mica.data import DataSource
 from mica.errors import UserError
-from mica.pruning.methods import DENSE, Method, combine, parse_method
+from mica.models import models
+from mica.named import Named
+from mica.pruning.methods import DENSE, GLOBAL, Method, combine
 from mica.pruning.sparsify import source_method
 from mica.sweep.plan.spec import Axes, SweepSpec
 from mica.training.protocol import Protocol, default_protocol
 from mica.trial import TrialSpec, open_data
-from mica.trial.key import trial_key
-from mica.trial.spec import Named
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Grid:
 
     trials: dict[str, TrialSpec]
     """Key → trial, in the order of the file."""
-    sources: dict[str, Source]
+    sources: dict[str, DataSource]
     """Data set's label → where it is."""
 
 
@@ -42,7 +42,7 @@ def expand(sweep: SweepSpec) -> Grid:
     trials: dict[str, TrialSpec] = {}
     for axes in grids:
         for trial in _cells(axes, sweep, sources):
-            trials.setdefault(trial_key(trial, sources[trial.data.label].digest), trial)
+            trials.setdefault(trial.key, trial)
     return Grid(trials, sources)
 
 
@@ -71,61 +71,65 @@ def _faults(axes: Axes, index: int, sweep: SweepSpec) -> Iterator[str]:
         yield f"{where}: methods (or pruners with distributions) is missing"
         return
     methods: list[Method] = []
-    for cell in _method_cells(axes):
-        try:
-            methods.append(parse_method(cell) if isinstance(cell, str) else combine(*cell))
-            if "corrected" in (axes.budget or ()):
-                source_method(methods[-1])
-        except UserError as error:
-            yield f"{where}: impossible combination: {error}"
+    try:
+        methods = _methods(axes)
+        for method in methods if "corrected" in (axes.budget or ()) else ():
+            source_method(method)
+    except UserError as error:
+        yield f"{where}: impossible combination: {error}"
     if not axes.ratios and any(method != DENSE for method in methods):
         yield f"{where}: ratios is missing"
 
 
 def _clashes(grids: Sequence[Axes]) -> Iterator[str]:
-    """Tables and figures would take two data sets, or networks, of one title for the same one."""
-    for name in ("data", "models"):
+    """Tables and figures would take two things of one title for the same one."""
+    for name in ("data", "models", "pruners", "distributions"):
         titles: dict[str, Named] = {}
         for item in (item for axes in grids for item in getattr(axes, name) or ()):
             if titles.setdefault(item.label, item) != item:
                 yield f"{name}: two different ones have the title {item.label!r}"
 
 
-def _method_cells(axes: Axes) -> list[str] | list[tuple[str, str]]:
+def _methods(axes: Axes) -> list[Method]:
+    """The methods of a grid; raises `UserError` for a pruner and a distribution that do not go together."""
     if axes.methods:
         return list(axes.methods)
-    return list(product(axes.pruners or (), axes.distributions or ()))
-
-
-def _cells(axes: Axes, sweep: SweepSpec, sources: dict[str, Source]) -> Iterator[TrialSpec]:
-    methods = [
-        parse_method(cell) if isinstance(cell, str) else combine(*cell) for cell in _method_cells(axes)
+    return [
+        combine(pruner, GLOBAL if shares.name == GLOBAL else shares)
+        for pruner, shares in product(axes.pruners or (), axes.distributions or ())
     ]
+
+
+def _cells(axes: Axes, sweep: SweepSpec, sources: dict[str, DataSource]) -> Iterator[TrialSpec]:
     for data, model, seed, method, budget in product(
-        axes.data or (), axes.models or (), axes.seeds or (), methods, axes.budget or ("nominal",)
+        axes.data or (), axes.models or (), axes.seeds or (), _methods(axes), axes.budget or ("nominal",)
     ):
-        protocol = _protocol(axes, model, sources[data.label])
-        for log10_ratio, rounding, node_counts in product(
-            (0.0,) if method == DENSE else axes.ratios or (),
-            axes.rounding or ("floor",),
-            axes.node_counts or ("random",),
-        ):
+        source = sources[data.label]
+        protocol = _protocol(axes, model, source)
+        ratios = (0.0,) if method == DENSE else axes.ratios or ()
+        for log10_ratio, rounding in product(ratios, axes.rounding or ("floor",)):
             yield TrialSpec(
                 data=data,
+                data_digest=source.digest,
                 model=model,
-                method=str(method),
+                method=method,
                 log10_ratio=log10_ratio,
                 seed=seed,
                 budget=budget,
                 rounding=rounding,
-                node_counts=node_counts if method.pruner == "mica" else "random",
                 protocol=protocol,
                 compact=sweep.compact,
                 keep=sweep.keep,
             )
 
 
-def _protocol(axes: Axes, model: Named, source: Source) -> Protocol:
+def without_protocol(grid: Grid) -> list[str]:
+    """The models whose authors have not said how to train them: they go by the default protocol."""
+    names = {trial.model.name: trial.model.label for trial in grid.trials.values() if trial.protocol.epochs}
+    return [label for name, label in names.items() if models.get(name).protocol is None]
+
+
+def _protocol(axes: Axes, model: Named, source: DataSource) -> Protocol:
     overrides = _overrides(axes.protocol) if axes.protocol else {}
     return Protocol(**{**default_protocol(model.name, source.augment), **overrides})
 

@@ -1,22 +1,20 @@
 """SweepSpec: a sweep file, validated whole before anything runs."""
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, ValidationError
 
-from mica.data import datasets
-from mica.errors import UserError
-from mica.models import models
-from mica.pruning.methods import parse_method
-from mica.registry import check_options, nearest
+from mica.errors import UserError, nearest
+from mica.named import Named
+from mica.pruners import pruners
+from mica.pruning.budgets import BudgetKind, Rounding
+from mica.pruning.methods import GLOBAL, choose_distribution
 from mica.sweep.plan.ratios import log10_ratios
 from mica.sweep.plan.yaml_file import YamlFile
 from mica.training.protocol import Protocol
-from mica.trial.spec import Named
-from mica.words import BudgetKind, Keep, NodeCounts, Rounding
+from mica.trial.spec import DataName, Keep, MethodName, ModelName
 
 T = TypeVar("T")
 
@@ -33,39 +31,18 @@ def _seed_list(value: Any) -> Any:
     return value
 
 
-def _named(value: Any) -> Any:
-    """`vgg16`, or `{name: mlp, hidden: [64, 64]}` whose other keys are options."""
-    if isinstance(value, str):
-        return {"name": value}
-    if isinstance(value, dict) and "name" in value and "options" not in value:
-        options = {key: option for key, option in value.items() if key not in ("name", "title")}
-        try:
-            json.dumps(options, allow_nan=False)  # as they enter the trial's key
-        except (TypeError, ValueError):
-            allowed = "numbers, text, true, false, and lists and mappings of them"
-            raise ValueError(f"found the options {options}; allowed are {allowed}") from None
-        kept = {key: option for key, option in value.items() if key in ("name", "title")}
-        return {**kept, "options": options}
-    raise ValueError(f"found {value!r}; allowed is a name, or a mapping with a name and options")
+def _pruner(value: Any) -> Named:
+    if value == "dense":
+        raise ValueError("dense is no pruner but a method, without any distribution: name it under methods")
+    return pruners.choose(value)
 
 
-def _known_data(data: Named) -> Named:
-    check_options(f"data set {data.name!r}", datasets.get(data.name), data.options)
-    return data
+def _distribution(value: Any) -> Named:
+    return Named(name=GLOBAL) if value == GLOBAL else choose_distribution(value)
 
 
-def _known_model(model: Named) -> Named:
-    check_options(f"model {model.name!r}", models.get(model.name), model.options, given=2)
-    return model
-
-
-def _known_method(name: str) -> str:
-    return str(parse_method(name))
-
-
-DataName = Annotated[Named, BeforeValidator(_named), AfterValidator(_known_data)]
-ModelName = Annotated[Named, BeforeValidator(_named), AfterValidator(_known_model)]
-MethodName = Annotated[str, AfterValidator(_known_method)]
+PrunerName = Annotated[Named, BeforeValidator(_pruner)]
+DistributionName = Annotated[Named, BeforeValidator(_distribution)]
 Seeds = Annotated[
     tuple[Annotated[StrictInt, Field(ge=0)], ...], BeforeValidator(_seed_list), Field(min_length=1)
 ]
@@ -80,15 +57,18 @@ class Axes(BaseModel):
     data: Many[DataName] | None = Field(None, description="Data sets, by name or with options.")
     models: Many[ModelName] | None = Field(None, description="Networks, by name or with options.")
     methods: Many[MethodName] | None = Field(None, description="Methods by name, such as mica-igq, dense.")
-    pruners: Many[str] | None = Field(None, description="Crossed with `distributions`, in place of methods.")
-    distributions: Many[str] | None = Field(None, description="`global` ranks all layers together.")
+    pruners: Many[PrunerName] | None = Field(
+        None, description="By name or with options; crossed with `distributions`, in place of methods."
+    )
+    distributions: Many[DistributionName] | None = Field(
+        None, description="By name or with options; `global` ranks all layers together."
+    )
     ratios: Annotated[tuple[float, ...], BeforeValidator(log10_ratios), Field(min_length=1)] | None = Field(
         None, description="Compression ratios: numbers, 10^x, or {log10: {from, to, step}}."
     )
     seeds: Seeds | None = Field(None, description="A list of whole numbers from 0.")
     budget: Many[BudgetKind] | None = Field(None, description="nominal (default) or corrected.")
     rounding: Many[Rounding] | None = Field(None, description="floor (default) or exact.")
-    node_counts: Many[NodeCounts] | None = Field(None, description="MiCA's: random (default), max or min.")
     protocol: Protocol | None = Field(None, description="What differs from the model's own protocol.")
 
 

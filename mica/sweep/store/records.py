@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 from mica.errors import UserError
 from mica.sweep.store.folder import Folder
 from mica.sweep.store.layout import RECORDS, SEGMENTS, SET_ASIDE, kept_path, record_path
-from mica.trial.record import RECORD_VERSION, Record
-from mica.words import Outcome
+from mica.trial.record import RECORD_VERSION, Outcome, Record
 
 log = logging.getLogger(__name__)
 

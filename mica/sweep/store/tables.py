@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
-from mica.pruning.methods import parse_method
 from mica.sweep.store.folder import Folder
 from mica.sweep.store.layout import TABLES
 from mica.sweep.store.records import Stored
@@ -70,19 +69,19 @@ def trials_frame(stored: Iterable[Stored]) -> pd.DataFrame:
 
 def _trial_row(item: Stored) -> dict[str, Any]:
     record, spec = item.record, item.record.spec
-    method = parse_method(spec.method)
+    method = spec.method
     return {
         "trial_key": item.key,
         "sweep": item.sweep,
         "dataset": spec.data.label,
         "model": spec.model.label,
-        "method": spec.method,
-        "pruner": method.pruner,
-        "distribution": method.distribution,
+        "method": spec.method.name,
+        "pruner": method.pruner.name,
+        "distribution": method.distribution.name,
         "classes": record.layers[-1].shape[0] if record.layers else None,
         "outcome": record.outcome,
         "error": record.error,
-        **spec.model_dump(include={"budget", "rounding", "node_counts", "log10_ratio", "seed"}),
+        **spec.model_dump(include={"budget", "rounding", "log10_ratio", "seed"}),
         **_row(record.mask, "mask_"),
         **_row(record.results),
         **_row(spec.protocol, "protocol_"),

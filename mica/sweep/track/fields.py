@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from mica.pruning.methods import parse_method
 from mica.trial.record import LayerRow, Record
 from mica.trial.spec import TrialSpec
 
@@ -26,13 +25,6 @@ def digest(record: Record) -> str:
     return hashlib.sha256(f"{_VERSION}\n{record.model_dump_json()}".encode()).hexdigest()[:16]
 
 
-def run_name(spec: TrialSpec) -> str:
-    """`vgg16 mica-igq 10^4.5 seed 0`."""
-    ratio = "" if spec.method == "dense" else f" 10^{spec.log10_ratio:g}"
-    corrected = " corrected" if spec.budget == "corrected" else ""
-    return f"{spec.model.label} {spec.method}{corrected}{ratio} seed {spec.seed}"
-
-
 def tags(record: Record) -> dict[str, str]:
     """How and where a trial ended; of a failed one the traceback, as the run's description."""
     found = {
@@ -48,14 +40,14 @@ def tags(record: Record) -> dict[str, str]:
 
 def params(spec: TrialSpec) -> dict[str, str]:
     """The axes that one filters and groups by, and the whole protocol; what is null is left out."""
-    method = parse_method(spec.method)
+    method = spec.method
     found = {
         "dataset": spec.data.label,
         "model": spec.model.label,
-        "method": spec.method,
-        "pruner": method.pruner,
-        "distribution": method.distribution,
-        **spec.model_dump(include={"budget", "log10_ratio", "seed", "rounding", "node_counts"}),
+        "method": spec.method.name,
+        "pruner": method.pruner.name,
+        "distribution": method.distribution.name,
+        **spec.model_dump(include={"budget", "log10_ratio", "seed", "rounding"}),
         **{f"protocol.{name}": value for name, value in spec.protocol},
     }
     return {name: _text(value) for name, value in found.items() if value is not None}

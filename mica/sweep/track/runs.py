@@ -88,7 +88,7 @@ class Experiment:
                     PARENT_TAG: self._parent,
                     **fields.tags(record),
                 },
-                run_name=fields.run_name(record.spec),
+                run_name=record.spec.cell,
             )
             child = self._children[key] = _Child(run.info.run_id, digest, done=False)
         self._fill(child.run_id, record)

@@ -1,0 +1,114 @@
+"""A function's options: the keyword arguments that a user may set, read from its signature."""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+
+from mica.errors import UserError, nearest
+
+_REQUIRED = inspect.Parameter.empty
+_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be set: each option's default and annotation."""
+
+    defaults: Mapping[str, Any]
+    """Name → default, `inspect.Parameter.empty` where there is none."""
+    annotations: Mapping[str, Any]
+    """Name → type, where it is annotated."""
+    others: bool = False
+    """Whether options of any other name are taken too (`**kwargs`)."""
+
+    def with_option(self, name: str, default: Any, annotation: Any) -> "Options":
+        """The same and one more."""
+        return Options({**self.defaults, name: default}, {**self.annotations, name: annotation}, self.others)
+
+    def checked(self, what: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What differs from the defaults, and the defaults of the rest; all as JSON knows it.
+
+        Args:
+            what: names the function in messages, such as `model 'mlp'`.
+
+        Raises:
+            UserError: an option is unknown, missing, or not of its annotation's type.
+        """
+        for name in given:
+            if name not in self.defaults and not self.others:
+                allowed = ", ".join(self.defaults) or "none"
+                tail = nearest(name, self.defaults)
+                raise UserError(f"{what} has no option {name!r}: allowed are {allowed}{tail}")
+        for name, default in self.defaults.items():
+            if default is _REQUIRED and name not in given:
+                known = ", ".join(self.defaults)
+                raise UserError(f"{what} needs the option {name!r}; its options are {known}")
+        defaults = {name: _plain(value) for name, value in self.defaults.items() if value is not _REQUIRED}
+        values = {name: self._value(f"{what}: {name}", name, value) for name, value in given.items()}
+        changed = {n: v for n, v in sorted(values.items()) if n not in defaults or defaults[n] != v}
+        return changed, {name: value for name, value in defaults.items() if name not in changed}
+
+    def _value(self, what: str, name: str, value: Any) -> Any:
+        annotation = self.annotations.get(name, Any)
+        if get_origin(annotation) is Literal and isinstance(value, str):
+            check_choice(what, value, annotation)
+        try:
+            text = json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            allowed = "numbers, text, true, false, and lists and mappings of them"
+            raise UserError(f"{what} is {value!r}; allowed are {allowed}") from None
+        try:
+            adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+        except PydanticSchemaGenerationError:  # a type of the user's own
+            return json.loads(text)
+        try:
+            return adapter.dump_python(adapter.validate_json(text, strict=True), mode="json")
+        except ValidationError as error:
+            allowed = error.errors()[0]["msg"].removeprefix("Input should be ")
+            raise UserError(f"{what} is {value!r}; allowed is {allowed}") from None
+
+
+@cache
+def options_of(function: Callable[..., object], inputs: tuple[str, ...] = ()) -> Options:
+    """The options of a function: all that its signature names beside the `inputs` that mica gives."""
+    try:
+        signature = inspect.signature(function, eval_str=True)
+    except NameError:  # an annotation that only a type checker can read
+        signature = inspect.signature(function)
+    parameters = signature.parameters.values()
+    named = [p for p in parameters if p.kind in _KINDS and p.name not in inputs]
+    return Options(
+        {p.name: p.default for p in named},
+        {
+            p.name: p.annotation
+            for p in named
+            if not isinstance(p.annotation, str) and p.annotation is not p.empty
+        },
+        any(p.kind is p.VAR_KEYWORD for p in parameters),
+    )
+
+
+def call(function: Callable[..., Any], given: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    """Call a function with its options and with those of the `given` inputs that its signature names."""
+    names = inspect.signature(function).parameters
+    return function(**{name: value for name, value in given.items() if name in names}, **options)
+
+
+def check_choice(what: str, value: str, choices: Any) -> None:
+    """Raises `UserError` unless the value is one of a `Literal`'s."""
+    if value not in get_args(choices):
+        allowed = ", ".join(map(str, get_args(choices)))
+        raise UserError(f"{what} is {value!r}; allowed are {allowed}{nearest(value, get_args(choices))}")
+
+
+def _plain(default: Any) -> Any:
+    """A default as JSON knows it; a class or function by its name."""
+    try:
+        return json.loads(json.dumps(default, allow_nan=False))
+    except (TypeError, ValueError):
+        return getattr(default, "__qualname__", None) or repr(default)

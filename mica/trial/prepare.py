@@ -1,0 +1,110 @@
+"""From a trial's spec to what is trained: its network, its masks, its images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from mica.data import Dataset, Split, scoring_images, split
+from mica.errors import UserError
+from mica.graph import LayerGraph
+from mica.graph.tracing import trace
+from mica.masks import Masks
+from mica.models import build, models
+from mica.pruning.sparsify import sparsify
+from mica.training.engine import Parts
+from mica.training.images import ImageSet, image_set
+from mica.trial.score_cache import score_cache
+from mica.trial.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class PreparedTrial:
+    """A trial that is ready to train: its network, its masks and its images."""
+
+    spec: TrialSpec
+    dataset: Dataset
+    device: str
+    model: nn.Module
+    graph: LayerGraph
+    masks: Masks
+
+    def parts(self) -> Parts:
+        """Training, validation and test images on the device."""
+        return _parts(self.spec, self.dataset, self.device)
+
+
+def check_fits(spec: TrialSpec, dataset: Dataset) -> list[str]:
+    """What is wrong with a trial's network or split, found without making a mask."""
+    faults = []
+    try:
+        _network(spec, dataset)
+    except Exception as error:  # the constructor of a user's own network may raise anything
+        found = error if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        faults.append(f"model {spec.model.label!r} on {spec.data.label!r}: {found}")
+    try:
+        _split(spec, dataset)
+    except UserError as error:
+        faults.append(f"protocol: {error}")
+    return faults
+
+
+def prepare(spec: TrialSpec, dataset: Dataset, device: str) -> PreparedTrial:
+    """The network with its initial weights, dense, and the trial's masks beside it."""
+    model, graph = _network(spec, dataset)
+    model.to(device)
+    masks = sparsify(
+        model,
+        spec.method,
+        spec.ratio,
+        spec.seed,
+        graph=graph,
+        data=_scoring_data(spec, dataset, device) if spec.method.needs_images else None,
+        budget=spec.budget,
+        rounding=spec.rounding,
+        cache=score_cache(),
+    )
+    return PreparedTrial(spec, dataset, device, model, graph, masks)
+
+
+def enlargement(model: str, image_shape: tuple[int, int, int]) -> int:
+    """By what whole factor images are enlarged for a network that needs more pixels."""
+    return max(1, -(-models.get(model).smallest_side // min(image_shape[1:])))
+
+
+def _network(spec: TrialSpec, dataset: Dataset) -> tuple[nn.Module, LayerGraph]:
+    factor = enlargement(spec.model.name, dataset.image_shape)
+    channels, height, width = dataset.image_shape
+    shape = (channels, height * factor, width * factor)
+    model = build(spec.model, input_shape=shape, classes=dataset.classes, seed=spec.seed)
+    return model, trace(model, shape)
+
+
+def _split(spec: TrialSpec, dataset: Dataset) -> Split:
+    protocol = spec.protocol
+    return split(
+        dataset,
+        spec.seed,
+        train_size=protocol.train_size,
+        val_size=protocol.val_size,
+        test_size=protocol.test_size,
+    )
+
+
+def _parts(spec: TrialSpec, dataset: Dataset, device: str) -> Parts:
+    factor, indices = enlargement(spec.model.name, dataset.image_shape), _split(spec, dataset)
+
+    def on_device(part: str, chosen: np.ndarray) -> ImageSet:
+        return image_set(dataset, part, chosen, enlarge=factor, device=device)
+
+    return Parts(
+        on_device("train", indices.train), on_device("train", indices.val), on_device("test", indices.test)
+    )
+
+
+def _scoring_data(spec: TrialSpec, dataset: Dataset, device: str) -> tuple[Tensor, Tensor]:
+    """Training images that the trial trains on, not augmented, and their labels."""
+    factor = enlargement(spec.model.name, dataset.image_shape)
+    chosen = scoring_images(_split(spec, dataset), dataset.classes, spec.seed)
+    images = image_set(dataset, "train", chosen, enlarge=factor, device=device)
+    return images.normalised(slice(None)), images.labels
