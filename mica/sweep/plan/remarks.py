@@ -67,15 +67,22 @@ def scarce_edges(trials: Iterable[TrialSpec], sources: Mapping[str, DataSource])
         key = (trial.model.text, source.image_shape, source.classes)
         network = networks.setdefault(key, _Network(trial, source.image_shape, source.classes))
         network.trials.append(trial)
+    found: dict[tuple[str, str], list[str]] = {}
     for network in networks.values():
         model = network.trial.model.label
-        datasets = ", ".join(dict.fromkeys(trial.data.label for trial in network.trials))
-        name = f"{model} on {datasets}" if len(sources) > 1 else model
-        try:
-            yield from (f"{name} {line}" for line in _scarce(network))
-        except Exception as error:  # a user's own network may raise anything; `run` refuses it
-            reason = error if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            yield f"model {model!r} on {datasets!r}: {reason}"
+        for line in _remarks(network):
+            found.setdefault((model, line), []).extend(trial.data.label for trial in network.trials)
+    for (model, line), datasets in found.items():
+        where = f" on {', '.join(dict.fromkeys(datasets))}" if len(sources) > 1 else ""
+        yield f"{model}{where} {line}"
+
+
+def _remarks(network: _Network) -> list[str]:
+    try:
+        return list(_scarce(network))
+    except Exception as error:  # a user's own network may raise anything; `run` refuses it
+        reason = error if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        return [f"cannot be made: {reason}"]
 
 
 def _scarce(network: _Network) -> Iterator[str]:

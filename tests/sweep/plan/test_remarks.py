@@ -78,5 +78,11 @@ def test_data_sets_stand_beside_the_models_where_there_are_several(tmp_path: Pat
 
 def test_a_network_that_cannot_be_built_is_told_of(tmp_path: Path) -> None:
     (line,) = scarce(tmp_path, models="'remarked_models:unbuildable'")
-    assert line.startswith("model 'remarked_models:unbuildable' on 'synthetic(")
-    assert line.endswith("TypeError: cannot be built")
+    assert line == "remarked_models:unbuildable cannot be made: TypeError: cannot be built"
+
+
+def test_what_is_alike_on_several_data_sets_is_said_once(tmp_path: Path) -> None:
+    named = "{name: synthetic, title: a}, {name: synthetic, seed: 1, title: b}"
+    data = f"[{named}, {{name: synthetic, classes: 9, title: c}}]"
+    lines = scarce(tmp_path, data=data, models="mlp", ratios="[10^5.5]")
+    assert lines == ["mlp on a, b, c at 10^5.5: 1 edge for 3 layers: everything collapses"]
