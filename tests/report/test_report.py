@@ -1,0 +1,62 @@
+"""The end of a sweep: tables and figures beside the records, each record read once."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from mica.report import report
+from mica.report.report import print_table, write_report
+from mica.sweep.results import Results, open_results
+from mica.sweep.store import tables
+from mica.sweep.store.records import Store
+from mica.sweep.sweep import open_sweep
+from tests.sweep.sample import stored, write
+
+TITLED = "[{name: mica, node_counts: max, title: MiCA max}]"
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
+    """A sweep of two trials, whose records know no title, beside another sweep's trial."""
+    monkeypatch.chdir(tmp_path)
+    lines = {"methods": "['mica(node_counts=max)-erk']", "ratios": "[4]"}
+    store = Store(str(tmp_path / "results" / "tiny"))
+    store.put(stored("f", sweep="other"))
+    for key, trial in open_sweep(write(tmp_path, **lines)).grid.trials.items():
+        store.put(stored(key, spec=trial))
+    path = tmp_path / "titled.yaml"
+    text = (tmp_path / "sweep.yaml").read_text()
+    path.write_text(
+        text.replace("methods: ['mica(node_counts=max)-erk']", f"pruners: {TITLED}\ndistributions: erk")
+    )
+    return open_results(path)
+
+
+def test_a_report_goes_by_the_titles_of_the_file_as_it_is_now(results: Results, tmp_path: Path) -> None:
+    console = Console(width=100, color_system=None)
+    with console.capture() as capture:
+        write_report(results, console)
+    assert "MiCA max-ERK" in capture.get() and "node_counts" not in capture.get()
+    trials = pd.read_parquet(tmp_path / "results/tiny/tables/trials.parquet").set_index("sweep")
+    assert len(trials) == 3, "the tables hold all records of the store"
+    assert trials.loc["tiny", "pruner_title"].tolist() == ["MiCA max"] * 2
+    assert pd.isna(trials.loc["other", "pruner_title"])
+    assert len(list((tmp_path / "results/tiny/figures").glob("accuracy-*.png"))) == 1
+
+
+def test_each_table_is_made_once_and_only_where_it_is_asked_for(
+    results: Results, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[str] = []
+    for name in ("trials_table", "layers_table", "epochs_table"):
+        real = getattr(tables, name)
+        counted = lambda items, real=real, name=name: made.append(name) or real(items)  # noqa: E731
+        monkeypatch.setattr(tables, name, counted)
+        if hasattr(report, name):
+            monkeypatch.setattr(report, name, counted)
+    print_table(results, "markdown")
+    assert made == ["trials_table"] and "| MiCA max-ERK | **50.0" in capsys.readouterr().out
+    write_report(results, Console(width=100, quiet=True))
+    assert sorted(made[1:]) == ["epochs_table", "layers_table", "trials_table"]
