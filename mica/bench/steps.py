@@ -24,8 +24,6 @@ from mica.training.protocol import Precision, Protocol, default_protocol
 _WARM_UP = 2
 _SHARE = 4
 """Up to so many of mica's steps a round: they are the shorter ones."""
-_LONG = 5_000
-"""Milliseconds that no matrix product may take."""
 
 
 def time_case(case: Case, setting: Setting, peak_gflops: float) -> StepRow:
@@ -49,25 +47,12 @@ def time_case(case: Case, setting: Setting, peak_gflops: float) -> StepRow:
 
 
 def peak_gflops(device: str, precision: Precision) -> float:
-    """Speed of a large matrix product, the best of several; of a smaller one where that takes long already.
-
-    CPUs without bfloat16 would spend minutes on the large one.
-    """
-    small, large = (512, 8192) if device.startswith("cuda") else (512, 2048)
-    best = 0.0
-    for size in (small, large):
-        milliseconds = _product(size, device, precision)
-        best = max(best, 2 * size**3 / milliseconds / 1e6)
-        if milliseconds * (large / size) ** 3 > _LONG:
-            break
-    return best
-
-
-def _product(size: int, device: str, precision: Precision) -> float:
-    """Milliseconds of a product of two square matrices, the shortest of several."""
+    """Speed of a large matrix product, the best of several."""
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    size = 8192 if device.startswith("cuda") else 2048
     a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
-    return min(_timed(lambda: a @ b, device) for _ in range(6))
+    times = [_timed(lambda: a @ b, device) for _ in range(6)]
+    return 2 * size**3 / min(times) / 1e6
 
 
 @dataclass(frozen=True)
