@@ -7,7 +7,7 @@ names beside what mica gives it is an option, to be set in YAML.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import PositiveInt
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from mica.masks import Masks
 from mica.options import Options, call, options_of
 from mica.pruners.scores.scored_network import Network
+from mica.pruners.scores.scorer import Remaining
 from mica.registry import Registry
 
 Place = Callable[..., Masks]
@@ -39,23 +40,6 @@ class PlacingPruner:
     def options(self) -> Options:
         """What may be set."""
         return options_of(self.place, PLACING_INPUTS)
-
-
-class Remaining(Protocol):
-    """Edges that are scored and pruned in turns. Scores and flags are flat, layer by layer."""
-
-    @property
-    def kept(self) -> Mapping[str, Tensor]:
-        """bool (edges,): to be set to False for edges that are pruned, in place."""
-        ...
-
-    def scores(self) -> Mapping[str, Tensor]:
-        """(edges,), beside `kept`; of a pruned edge no more than of any kept one."""
-        ...
-
-    def masks(self) -> Mapping[str, Tensor]:
-        """All edges of the network, bool: those kept."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -85,7 +69,7 @@ Pruner = PlacingPruner | RankingPruner
 
 @dataclass(frozen=True)
 class Ranking:
-    """A ranking pruner with its options set."""
+    """A ranking pruner with its options set: a `mica.pruners.scores.scorer.Scorer`."""
 
     pruner: RankingPruner
     options: Mapping[str, Any]
@@ -95,19 +79,29 @@ class Ranking:
         """How often it scores and prunes."""
         return int(self.options.get("iterations", self.pruner.iterations))
 
-    def score(self, network: Network, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Scores of the weights' shapes."""
-        options = {name: value for name, value in self.options.items() if name in self._own}
-        scores: Mapping[str, Tensor] = call(
-            self.pruner.score, {"network": network, "weights": weights}, options
-        )
-        return scores
+    @property
+    def needs_images(self) -> bool:
+        """Whether it looks at training images and labels."""
+        return self.pruner.needs_images
 
     @property
-    def _own(self) -> set[str]:
-        """Options that the function names; the number of iterations is mica's as a rule."""
-        own = options_of(self.pruner.score, RANKING_INPUTS)
-        return set(self.options) if own.others else set(own.defaults)
+    def functions(self) -> tuple[Callable[..., object], ...]:
+        """What it computes with: the one that scores first."""
+        pruner = self.pruner
+        return (pruner.score, pruner.remaining) if pruner.remaining else (pruner.score,)
+
+    def score(self, network: Network, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Scores of the weights' shapes; pruned weights are zero."""
+        known = options_of(self.pruner.score, RANKING_INPUTS)
+        # The number of iterations is the schedule's affair unless the function asks for it.
+        options = {n: v for n, v in self.options.items() if known.others or n in known.defaults}
+        given = {"network": network, "weights": weights}
+        scores: Mapping[str, Tensor] = call(self.pruner.score, given, options)
+        return scores
+
+    def start(self, network: Network) -> Remaining | None:
+        """A quicker way to the same scores, where there is one."""
+        return self.pruner.remaining(network) if self.pruner.remaining else None
 
 
 def _a_pruner(found: object) -> Pruner:

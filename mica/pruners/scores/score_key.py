@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, fx, nn
 
 import mica
-from mica.pruners.kinds import Ranking
 from mica.pruners.scores.scored_network import Network
+from mica.pruners.scores.scorer import Scorer
 
 Tensors = Mapping[str, Tensor]
 
@@ -25,24 +25,23 @@ class ScoreCache(Protocol):
         ...
 
 
-def score_key(ranking: Ranking, network: Network, *more: object) -> str | None:
+def score_key(scorer: Scorer, network: Network, *more: object) -> str | None:
     """Digest of a pruner, a network, its images, this machine, and anything more that has a telling repr.
 
     None when they cannot be told apart for certain: a pruner from outside this package, or a network
     with hooks or with settings that are more than numbers and words.
     """
-    pruner = ranking.pruner
-    functions = [pruner.score, pruner.remaining] if pruner.remaining else [pruner.score]
+    functions = scorer.functions
     behaviour = _behaviour(network.model)
     if behaviour is None or any(not f.__module__.startswith("mica.") for f in functions):
         return None
     sha = hashlib.sha256("".join(sorted({code_of(f.__module__) for f in functions})).encode())
     names = [f"{f.__module__}.{f.__qualname__}" for f in functions]
     graph = network.graph
-    about = (names, sorted(ranking.options.items()), _machine(network.device), behaviour, more)
+    about = (names, sorted(scorer.options.items()), _machine(network.device), behaviour, more)
     sha.update(repr((*about, graph.ops, dict(graph.layers), graph.input_shape)).encode())
     tensors = _tensors(network.model)
-    if pruner.needs_images and network.images is not None and network.labels is not None:
+    if scorer.needs_images and network.images is not None and network.labels is not None:
         tensors |= {"scored images": network.images, "scored labels": network.labels}
     for name, tensor in tensors.items():
         value = tensor.detach().cpu().contiguous()

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from mica.errors import NumericError, UserError
 from mica.masks import Masks
-from mica.pruners.kinds import Ranking, Remaining
-from mica.pruners.scores.score_key import ScoreCache, score_key
+from mica.pruners.scores.score_key import ScoreCache, code_of, score_key
 from mica.pruners.scores.scored_network import Network
+from mica.pruners.scores.scorer import Remaining, Scorer
 from mica.registry import place_of
 
 
 def rank_globally(
-    ranking: Ranking, network: Network, counts: Sequence[int], cache: ScoreCache | None = None
+    scorer: Scorer, network: Network, counts: Sequence[int], cache: ScoreCache | None = None
 ) -> Masks:
     """Keep the highest scores over all layers together: RbPI.
 
@@ -24,14 +24,14 @@ def rank_globally(
         counts: how many edges are kept after each iteration; of equal scores the earlier edge stays.
     """
     pools = {"all": tuple(network.graph.layers)}
-    return _cached(ranking, network, [{"all": count} for count in counts], pools, cache)
+    return _cached(scorer, network, [{"all": count} for count in counts], pools, cache)
 
 
 def rank_within_layers(
-    ranking: Ranking, network: Network, budget: Mapping[str, int], cache: ScoreCache | None = None
+    scorer: Scorer, network: Network, budget: Mapping[str, int], cache: ScoreCache | None = None
 ) -> Masks:
     """Keep the highest scores of each layer, as many as its budget says."""
-    layers, steps = network.graph.layers, ranking.iterations
+    layers, steps = network.graph.layers, scorer.iterations
     schedule = [
         {
             # Geometric from dense to the budget; an empty layer is emptied last, so that scores stay scores.
@@ -40,38 +40,40 @@ def rank_within_layers(
         }
         for step in range(1, steps)
     ]
-    return _cached(ranking, network, [*schedule, dict(budget)], {name: (name,) for name in layers}, cache)
+    return _cached(scorer, network, [*schedule, dict(budget)], {name: (name,) for name in layers}, cache)
 
 
 def _cached(
-    ranking: Ranking,
+    scorer: Scorer,
     network: Network,
     schedule: list[dict[str, int]],
     pools: dict[str, tuple[str, ...]],
     cache: ScoreCache | None,
 ) -> Masks:
     """`_prune` with what can be used again from the cache: scores of the dense network, or else masks."""
-    once = ranking.iterations == 1
-    dear = ranking.pruner.needs_images or not once  # the others are computed sooner than read
-    key = score_key(ranking, network, *([] if once else [schedule, pools])) if cache and dear else None
+    once = scorer.iterations == 1
+    dear = scorer.needs_images or not once  # the others are computed sooner than read
+    key = (
+        score_key(scorer, network, *([] if once else [schedule, pools, code_of(__name__)]))
+        if cache and dear
+        else None
+    )
     if cache is None or key is None:
-        return _prune(_start(ranking, network), network, schedule, pools)
+        return _prune(_start(scorer, network), network, schedule, pools)
     if not once:
         return Masks(
-            cache.get_or_compute(key, lambda: _prune(_start(ranking, network), network, schedule, pools))
+            cache.get_or_compute(key, lambda: _prune(_start(scorer, network), network, schedule, pools))
         )
 
     def score(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        found = cache.get_or_compute(key, lambda: ranking.score(network, weights))
+        found = cache.get_or_compute(key, lambda: scorer.score(network, weights))
         return {name: scores.to(network.device) for name, scores in found.items()}
 
-    return _prune(_Masked(ranking, network, score), network, schedule, pools)
+    return _prune(_Masked(scorer, network, score), network, schedule, pools)
 
 
-def _start(ranking: Ranking, network: Network) -> Remaining:
-    if ranking.pruner.remaining:
-        return ranking.pruner.remaining(network)
-    return _Masked(ranking, network, lambda weights: ranking.score(network, weights))
+def _start(scorer: Scorer, network: Network) -> Remaining:
+    return scorer.start(network) or _Masked(scorer, network, lambda weights: scorer.score(network, weights))
 
 
 def _prune(
@@ -94,11 +96,11 @@ class _Masked:
 
     def __init__(
         self,
-        ranking: Ranking,
+        scorer: Scorer,
         network: Network,
         score: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
     ) -> None:
-        self._ranking, self._network, self._score = ranking, network, score
+        self._scorer, self._network, self._score = scorer, network, score
         self._weights = network.weights()
         self.kept = {n: torch.ones_like(w, dtype=torch.bool).view(-1) for n, w in self._weights.items()}
 
@@ -114,7 +116,7 @@ class _Masked:
 
     def _check(self, scores: Mapping[str, Tensor]) -> None:
         """Blame the function that gave something else than a score for every edge."""
-        place = place_of(self._ranking.pruner.score)
+        place = place_of(self._scorer.functions[0])
         if not isinstance(scores, Mapping):
             raise UserError(f"the ranking pruner{place} must return layer → scores, found {scores!r:.60}")
         found = {name: tuple(getattr(score, "shape", ())) for name, score in scores.items()}
