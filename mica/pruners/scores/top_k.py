@@ -53,11 +53,8 @@ def _cached(
     """`_prune` with what can be used again from the cache: scores of the dense network, or else masks."""
     once = scorer.iterations == 1
     dear = scorer.needs_images or not once  # the others are computed sooner than read
-    key = (
-        score_key(scorer, network, *([] if once else [schedule, pools, code_of(__name__)]))
-        if cache and dear
-        else None
-    )
+    more = () if once else (schedule, pools, code_of(__name__))
+    key = score_key(scorer, network, *more) if cache and dear else None
     if cache is None or key is None:
         return _prune(_start(scorer, network), network, schedule, pools)
     if not once:
