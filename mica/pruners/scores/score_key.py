@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 import mica
+from mica.graph.tracing import traced
 from mica.pruners.kinds import RankingPruner
 from mica.pruners.scores.scored_network import Network
 
@@ -31,7 +32,7 @@ def score_key(pruner: RankingPruner, network: Network, *more: object) -> str | N
     with hooks or with settings that are more than numbers and words.
     """
     functions = [pruner.score, pruner.remaining] if pruner.remaining else [pruner.score]
-    behaviour = _behaviour(network.model)
+    behaviour = _behaviour(network)
     if behaviour is None or any(not f.__module__.startswith("mica.pruners.") for f in functions):
         return None
     sha = hashlib.sha256(_code().encode())
@@ -73,11 +74,12 @@ def _machine(device: torch.device) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _behaviour(model: nn.Module) -> str | None:
+def _behaviour(network: Network) -> str | None:
     """All that the network computes with but its tensors: calls, arguments, settings of torch's modules."""
+    model = network.model
     if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
         return None
-    nodes = fx.Tracer().trace(model).nodes
+    nodes = traced(network.graph, model).graph.nodes
     if any(n.op == "call_function" and not _is_torchs(n.target) for n in nodes):
         return None
     if any(n.op == "get_attr" and str(n.target) not in _tensors(model) for n in nodes):
