@@ -3,7 +3,7 @@
 import platform
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,14 +19,15 @@ from mica.data import Dataset, Source, Split, datasets, scoring_images, split
 from mica.errors import UserError
 from mica.graph.layers import LayerGraph
 from mica.graph.tracing import trace
-from mica.masks import Masks, apply
+from mica.masks import Masks
 from mica.models import SMALLEST_SIDE, build
 from mica.pruning.methods import parse_method
 from mica.pruning.sparsify import sparsify
 from mica.registry import check_options
-from mica.training.engine import Epoch, Parts, train
-from mica.training.forms import training_form
+from mica.training.engine import Parts, train
+from mica.training.forms import Form, enter
 from mica.training.images import ImageSet, image_set
+from mica.training.state import Epoch, TrainState
 from mica.trial.inspection import collapsed, inspect
 from mica.trial.record import EpochRow, Provenance, Record, Results
 from mica.trial.score_cache import score_cache
@@ -68,17 +69,18 @@ def run(
     seconds_mask = clock.lap()
 
     outcome: Outcome = "completed"
-    epochs: list[Epoch] = []
+    form: Form | None = None
     if collapsed(summary):
         outcome = "collapsed"
     elif spec.protocol.epochs:
-        for epoch in _train(trial):
-            epochs.append(epoch)
+        form = enter(trial.model, trial.graph, trial.begin(), device, smaller=spec.compact)
+        for epoch in train(form, trial.parts(), spec.protocol, spec.seed):
             if on_epoch:
                 on_epoch(epoch)
-        outcome = "completed" if epochs[-1].finite else "diverged"
+        outcome = "completed" if form.rows[-1].finite else "diverged"
+    epochs = form.rows if form else []
     if folder is not None:
-        _keep(spec, trial, folder)
+        _keep(trial, form, folder)
     return Record(
         spec=spec,
         outcome=outcome,
@@ -136,6 +138,10 @@ class PreparedTrial:
         """Training, validation and test images on the device."""
         return _parts(self.spec, self.dataset, self.device)
 
+    def begin(self) -> TrainState:
+        """The state before the first step."""
+        return TrainState.begin(self.model, self.masks)
+
 
 def check_fits(spec: TrialSpec, dataset: Dataset) -> list[str]:
     """What is wrong with a trial's network or split, found without making a mask."""
@@ -170,6 +176,7 @@ def prepare(spec: TrialSpec, dataset: Dataset, device: str) -> PreparedTrial:
         batch_norm=spec.protocol.scoring_batch_norm,
         cache=score_cache(),
     )
+    model.cpu()  # a form brings what it trains to the device
     return PreparedTrial(spec, dataset, device, model, graph, masks)
 
 
@@ -219,24 +226,15 @@ def _scoring_data(spec: TrialSpec, dataset: Dataset, device: str) -> tuple[Tenso
     return images.normalised(slice(None)), images.labels
 
 
-def _keep(spec: TrialSpec, trial: PreparedTrial, folder: Path) -> None:
-    if spec.keep == "nothing":
+def _keep(trial: PreparedTrial, form: Form | None, folder: Path) -> None:
+    if trial.spec.keep == "nothing":
         return
-    apply(trial.model, trial.masks)  # a collapsed network has not been trained, nor masked
     folder.mkdir(parents=True, exist_ok=True)
     trial.masks.save(folder / "masks.npz")
-    if spec.keep == "weights":
-        # On the CPU: a machine without a GPU can load them.
-        torch.save(trial.model.cpu().state_dict(), folder / "weights.pt")
-
-
-def _train(trial: PreparedTrial) -> Iterator[Epoch]:
-    """Train in place, by way of a smaller network where there is one."""
-    form = training_form(
-        trial.model, trial.masks, trial.graph.input_shape, trial.device, smaller=trial.spec.compact
-    )
-    yield from train(form.network, trial.parts(), trial.spec.protocol, trial.spec.seed)
-    form.write_back()
+    if trial.spec.keep == "weights":
+        # On the CPU, as all of a state: a machine without a GPU can load them.
+        state = form.leave() if form else trial.begin()
+        torch.save(state.tensors, folder / "weights.pt")
 
 
 def _results(epochs: list[Epoch]) -> Results:

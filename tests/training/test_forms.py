@@ -1,15 +1,18 @@
 """Whatever form a network is trained in, the numbers are the same."""
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 import mica
+from mica.edgewise.block import Block
 from mica.rng import torch_seeded
-from mica.training.forms import Form, training_form
+from mica.training.forms import Form, enter
+from mica.training.state import TrainState
 
 SHAPE, CLASSES = (3, 8, 8), 5
 
@@ -24,32 +27,41 @@ def network(dropout: nn.Module) -> nn.Module:
     return nn.Sequential(*layer(3), *layer(32), *tail).double()
 
 
-def losses(form: Form, x: Tensor, labels: Tensor) -> list[float]:
+def losses(network: nn.Module, x: Tensor, labels: Tensor) -> Iterator[float]:
     """Of three steps in training."""
-    optimiser, found = torch.optim.SGD(form.network.parameters(), 0.1), []
+    optimiser = torch.optim.SGD(network.parameters(), 0.1)
     for number in range(3):
         with torch_seeded(number, "dropout"):
-            loss = F.cross_entropy(form.network.train()(x), labels)
+            loss = F.cross_entropy(network.train()(x), labels)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        found.append(loss.item())
-    form.write_back()
-    return found
+        yield loss.item()
+
+
+def kind(form: Form) -> str:
+    if any(isinstance(module, Block) for module in form.network.modules()):
+        return "edge by edge"
+    return "compact" if isinstance(form.network, fx.GraphModule) else "plain"
 
 
 @pytest.mark.parametrize("dropout", [nn.Identity(), nn.Dropout(0.3), nn.Dropout2d(0.3)], ids=repr)
-@pytest.mark.parametrize("ratio", [1.0, 2.0, 5.0, 30.0])
-def test_training_is_that_of_the_masked_network(dropout: nn.Module, ratio: float) -> None:
-    """At the first ratio the network itself is trained, at the last one edge by edge."""
-    plain = network(dropout)
-    masks = mica.sparsify(plain, "rpi-erk", ratio, 0, graph=mica.trace(plain, SHAPE))
-    others = [copy.deepcopy(plain) for _ in range(2)]
+@pytest.mark.parametrize(("ratio", "chosen"), [
+    (1.0, "plain"), (2.0, "plain"), (5.0, "edge by edge"), (30.0, "edge by edge"),
+])  # fmt: skip
+def test_training_is_that_of_the_masked_network(dropout: nn.Module, ratio: float, chosen: str) -> None:
+    """What is left, put into a network of the usual kind, answers like the one that was masked and trained."""
+    model = network(dropout)
+    graph = mica.trace(model, SHAPE)
+    masks = mica.sparsify(model, "rpi-erk", ratio, 0, graph=graph)
     torch.manual_seed(1)
     x, labels = torch.randn(6, *SHAPE).double(), torch.arange(6) % CLASSES
-    mica.apply(plain, masks)
-    expected, answers = losses(Form(plain, lambda: None), x, labels), plain.eval()(x)
-    for model, smaller in zip(others, (False, True), strict=True):
-        found = losses(training_form(model, masks, SHAPE, "cpu", smaller=smaller), x, labels)
-        assert found == pytest.approx(expected, rel=1e-11)
-        torch.testing.assert_close(model.eval()(x), answers, rtol=1e-10, atol=1e-12)
+    usual, left = copy.deepcopy(model), copy.deepcopy(model)
+    mica.apply(usual, masks)
+    expected, answers = list(losses(usual, x, labels)), usual.eval()(x)
+    for smaller in (False, True):
+        form = enter(model, graph, TrainState.begin(model, masks), "cpu", smaller=smaller)
+        assert kind(form) == (chosen if smaller else "plain")
+        assert list(losses(form.network, x, labels)) == pytest.approx(expected, rel=1e-11)
+        left.load_state_dict(form.leave().tensors)
+        torch.testing.assert_close(left.eval()(x), answers, rtol=1e-10, atol=1e-12)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mica.errors import UserError
-from mica.training.engine import Epoch
+from mica.training.state import Epoch
 from mica.trial import Named, Record, run
 from mica.trial.runner import compute_exactly
 from tests.trial.sample import EDGES, MODEL, tiny, without_provenance
