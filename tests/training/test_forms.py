@@ -50,7 +50,7 @@ def kind(form: Form) -> str:
     (1.0, "plain"), (2.0, "plain"), (5.0, "edge by edge"), (30.0, "edge by edge"),
 ])  # fmt: skip
 def test_training_is_that_of_the_masked_network(dropout: nn.Module, ratio: float, chosen: str) -> None:
-    """What is left, put into a network of the usual kind, answers like the one that was masked and trained."""
+    """What is left, in a network of the usual kind, answers like the one that was masked and trained."""
     model = network(dropout)
     graph = mica.trace(model, SHAPE)
     masks = mica.sparsify(model, "rpi-erk", ratio, 0, graph=graph)
