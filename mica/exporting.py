@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mica.compaction import Compact, compact
 from mica.errors import UserError
+from mica.graph.tracing import trace
 from mica.masks import Masks, apply
 
 WEIGHTS, MASKS, PLACES, ONNX = "weights.pt", "masks.npz", "places.pt", "model.onnx"
@@ -55,7 +56,7 @@ def export(
         the masked network's in float64.
 
     Raises:
-        TraceError: the network cannot be compacted (see `mica.compact`).
+        TraceError: the network cannot be followed (`mica.trace`) or compacted (`mica.compact`).
         UserError: `path` holds something already, `onnx` asks for an extra that is not installed, or a score
             is not finite.
         RuntimeError: a file would answer otherwise; nothing is written.
@@ -69,7 +70,7 @@ def export(
     # `apply` hangs on gradients, which a frozen network has none of.
     full, masks = copy.deepcopy(model).cpu().eval().requires_grad_(True), masks.to("cpu")
     apply(full, masks)
-    small = compact(full, masks, input_shape)
+    small = compact(full, masks, trace(full, input_shape))
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as unfinished:
         folder = Path(unfinished) / path.name
@@ -108,7 +109,7 @@ def load_exported(path: str | Path, model: nn.Module) -> Compact:
             state[name].zero_()
         written.scatter(weights, state)
         masks = Masks({name.removesuffix(".weight"): mask for name, mask in edges.items()})
-        small = compact(full, masks, layout["input_shape"])
+        small = compact(full, masks, trace(full, layout["input_shape"]))
         small.model.load_state_dict(weights)  # the same channels, or this raises
     except (KeyError, IndexError, RuntimeError) as error:
         raise UserError(f"{folder} was exported from a network of another architecture: {error}") from error

@@ -20,6 +20,8 @@ FLOORS = (
     ("mica.pruners",),
     ("mica.pruning", "mica.compaction"),
     ("mica.edgewise",),
+    ("mica.training.protocol", "mica.training.images", "mica.training.evaluation", "mica.training.optimiser",
+     "mica.training.state"),
     ("mica.training.forms",),
     ("mica.training",),
     ("mica.trial", "mica.exporting"),

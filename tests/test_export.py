@@ -93,7 +93,7 @@ def test_every_file_answers_like_the_masked_network(
         torch.testing.assert_close(torch.from_numpy(answer), scores_of(model, images), rtol=1e-4, atol=1e-5)
 
     weights = torch.load(tmp_path / "small/weights.pt", weights_only=True)
-    small = mica.compact(model, masks, SHAPE)
+    small = mica.compact(model, masks, mica.trace(model, SHAPE))
     assert weights.keys() == small.model.state_dict().keys()
     assert mica.Masks.load(tmp_path / "small/masks.npz").digest() == small.masks.digest()
     assert small.masks.total < masks.total, "nothing was cut out: this case says little"
@@ -118,7 +118,7 @@ def test_random_networks_are_read_back_as_they_were(tmp_path: Path, seed: int) -
             nn.init.uniform_(module.bias[: len(module.bias) // 2])
     mica.apply(net, masks)
     try:
-        small = mica.compact(net, masks, net.input_shape)
+        small = mica.compact(net, masks, mica.trace(net, net.input_shape))
     except TraceError:
         with pytest.raises(TraceError, match="dropout by a function"):
             mica.export(net, masks, tmp_path / "small", input_shape=net.input_shape)

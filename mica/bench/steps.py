@@ -17,9 +17,11 @@ from mica.bench.case import CLASSES, SHAPE, Case, Setting, pruned
 from mica.bench.gpu import gpu_use
 from mica.bench.measurements import StepRow
 from mica.pruning.methods import DENSE
-from mica.training.engine import sgd, step
-from mica.training.forms import training_form
+from mica.training.engine import step
+from mica.training.forms import enter
+from mica.training.optimiser import sgd
 from mica.training.protocol import Precision, Protocol, default_protocol
+from mica.training.state import TrainState
 
 _WARM_UP = 2
 _SHARE = 4
@@ -78,8 +80,8 @@ def _race(case: Case, setting: Setting, seed: int) -> _Race:
     usual = copy.deepcopy(model).to(device).train()
     forward = _masked_dense(usual, {} if case.method == str(DENSE) else masks)
     usual_sgd = sgd(usual, protocol, fused=None)
-    small = training_form(model.to(device), masks, SHAPE, device).network.train()
-    small_sgd = sgd(small, protocol)
+    form = enter(model, graph, TrainState.begin(model, masks), device)
+    small, small_sgd = form.network.train(), form.optimiser(protocol)
 
     def theirs() -> Tensor:
         return step(forward, usual_sgd, images, labels)
@@ -109,8 +111,8 @@ def _masked_dense(model: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[Te
 
     def forward(images: Tensor) -> Tensor:
         masked = {name: weight * factors[name] for name, weight in weights.items()}
-        scores: Tensor = functional_call(model, masked, (images,))
-        return scores
+        logits: Tensor = functional_call(model, masked, (images,))
+        return logits
 
     return forward
 

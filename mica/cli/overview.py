@@ -12,7 +12,7 @@ from rich.table import Table
 from mica.bench.forecast import Forecast
 from mica.sweep.results import Results
 from mica.sweep.store.records import Stored
-from mica.training.engine import Epoch
+from mica.training.state import Epoch
 from mica.trial import Record, TrialSpec, run
 
 _SHOWN_FAILURES = 5

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mica.errors import UserError
-from mica.training.engine import Epoch
+from mica.training.state import Epoch
 from mica.trial import Record, run
 from mica.trial.device import compute_exactly
 from tests.trial.sample import EDGES, MODEL, tiny, without_provenance

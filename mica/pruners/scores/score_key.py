@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 import mica
+from mica.graph.tracing import traced
 from mica.pruners.scores.scored_network import Network
 from mica.pruners.scores.scorer import Scorer
 
@@ -32,7 +33,7 @@ def score_key(scorer: Scorer, network: Network, *more: object) -> str | None:
     with hooks or with settings that are more than numbers and words.
     """
     functions = scorer.functions
-    behaviour = _behaviour(network.model)
+    behaviour = _behaviour(network)
     if behaviour is None or any(not f.__module__.startswith("mica.") for f in functions):
         return None
     sha = hashlib.sha256("".join(sorted({code_of(f.__module__) for f in functions})).encode())
@@ -97,11 +98,12 @@ def _machine(device: torch.device) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _behaviour(model: nn.Module) -> str | None:
+def _behaviour(network: Network) -> str | None:
     """All that the network computes with but its tensors: calls, arguments, settings of torch's modules."""
+    model = network.model
     if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
         return None
-    nodes = fx.Tracer().trace(model).nodes
+    nodes = traced(network.graph, model).graph.nodes
     if any(n.op == "call_function" and not _is_torchs(n.target) for n in nodes):
         return None
     if any(n.op == "get_attr" and str(n.target) not in _tensors(model) for n in nodes):
