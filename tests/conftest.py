@@ -1,6 +1,10 @@
-"""No test reads or fills the user's own score cache."""
+"""Fixed examples for hypothesis; and no test reads or fills the user's own score cache."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("same examples every time", derandomize=True, deadline=None)
+settings.load_profile("same examples every time")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,7 +10,7 @@ from mica.errors import UserError
 from mica.training.state import Epoch
 from mica.trial import Record, run
 from mica.trial.device import compute_exactly
-from tests.trial.sample import EDGES, MODEL, tiny, without_provenance
+from tests.trial.sample import EDGES, tiny, without_provenance
 
 CONV = {"model": "resnet20", "protocol": {"epochs": 1, "train_size": 32, "test_size": 10}}
 
@@ -226,6 +226,6 @@ def test_what_cannot_be_is_the_user_s_error(changes: dict[str, object], message:
 
 
 def test_a_model_is_named_by_its_title_or_by_its_options() -> None:
-    assert MODEL.label == "mlp(hidden=16x16)"
-    assert "mlp".label == "mlp"
-    assert {"name": "mlp", "hidden": [3], "title": "small"}.label == "small"
+    assert tiny().model.label == "mlp(hidden=16x16)"
+    assert tiny(model="mlp").model.label == "mlp"
+    assert tiny(model={"name": "mlp", "hidden": [3], "title": "small"}).model.label == "small"

@@ -27,7 +27,7 @@ METHODS = ["rbpi-snip", "rpi-snip", "mica-snip", "snip-erk", "rbpi-grasp", "rbpi
 
 
 def model(seed: int = 0) -> nn.Module:
-    return build("resnet20", input_shape=SHAPE, classes=4, seed=seed, options={})
+    return build("resnet20", input_shape=SHAPE, classes=4, seed=seed)
 
 
 def data() -> tuple[Tensor, Tensor]:

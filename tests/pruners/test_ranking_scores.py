@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import mica
-from mica.pruners import Network, RankingPruner, pruners
+from mica.pruners import Network, Ranking, RankingPruner, pruners
 from tests.oracle import ranking
 
 CASES = ["conv-eval", "conv-train", "mlp"]
@@ -19,10 +19,11 @@ def scores(name, model, images=None, labels=None, batch_norm="eval"):
     """What a ranking pruner makes of a network's initial weights; images also give the input's shape."""
     shape = tuple(images.shape[1:]) if images is not None else (4,)
     graph = mica.trace(model, shape)
-    network = Network(model=model, graph=graph, images=images, labels=labels, batch_norm=batch_norm)
+    network = Network(model=model, graph=graph, images=images, labels=labels)
     pruner = pruners.get(name)
     assert isinstance(pruner, RankingPruner)
-    return pruner.score(network, network.weights())
+    options = {"batch_norm": batch_norm} if pruner.needs_images else {}
+    return Ranking(pruner, options).score(network, network.weights())
 
 
 def batch(shape: tuple[int, ...], classes: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -206,7 +207,8 @@ def test_scoring_leaves_the_model_bit_for_bit_as_it_was(name: str, mode: str) ->
     held = {key: id(value) for key, value in model.named_parameters()}
     for _ in range(2):
         scores(name, model, images, labels, batch_norm=mode)
-    mica.sparsify(model, f"rbpi-{name}", 5, 0, input_shape=(2, 7, 7), data=(images, labels), batch_norm=mode)
+    method = f"rbpi-{name}(batch_norm={mode})" if pruners.get(name).needs_images else f"rbpi-{name}"
+    mica.sparsify(model, method, 5, 0, input_shape=(2, 7, 7), data=(images, labels))
     after = state(model)
     assert all(torch.equal(after[key].view(-1), value.view(-1)) for key, value in before.items())
     assert {key: id(value) for key, value in model.named_parameters()} == held

@@ -6,10 +6,11 @@ from torch import Tensor, nn
 
 import mica
 from mica.models import build
-from mica.pruners import Network, kept_edges, pruners
+from mica.pruners import Network, pruners
+from mica.pruners.scores import kept_edges
 from mica.pruners.scores.scored_network import gradients
 from mica.pruners.synflow import Unpruned
-from mica.pruning.distributions import target_edges
+from mica.pruning.budgets import target_edges
 from tests.oracle.networks import random_masks, random_network
 
 SHAPE = (3, 8, 8)
@@ -106,14 +107,14 @@ def test_the_mask_of_a_network_with_branches_is_the_plain_one(ratio: float, seed
 
 @pytest.mark.parametrize("ratio", [30.0, 3000.0])
 def test_the_mask_of_resnet20_is_the_plain_one(ratio: float) -> None:
-    model = build("resnet20", input_shape=(3, 16, 16), classes=10, seed=0, options={})
+    model = build("resnet20", input_shape=(3, 16, 16), classes=10, seed=0)
     wanted, _ = plain_masks(network_of(model, (3, 16, 16)), ratio)
     found = mica.sparsify(model, "rbpi-synflow", ratio, 0, input_shape=(3, 16, 16))
     assert all(torch.equal(found[name], mask) for name, mask in wanted.items())
 
 
 def test_large_layers_turn_into_lists_of_edges() -> None:
-    model = build("resnet20", input_shape=SHAPE, classes=10, seed=0, options={})
+    model = build("resnet20", input_shape=SHAPE, classes=10, seed=0)
     remaining = Unpruned(network_of(model), network_of(model).weights())
     for kept in remaining.kept.values():
         kept[len(kept) // 20 :] = False

@@ -12,7 +12,7 @@ from mica.sweep.sweep import open_sweep
 from mica.trial import TrialSpec
 from tests.sweep.sample import SWEEP, write
 
-SWEEPS = Path(__file__).parents[2] / "sweeps"
+SWEEPS = Path(__file__).parents[3] / "sweeps"
 
 
 def grid(folder: Path, text: str = SWEEP, **lines: str) -> Grid:
@@ -30,7 +30,7 @@ def fault(folder: Path, text: str = SWEEP, **lines: str) -> str:
 
 
 def cells(found: list[TrialSpec]) -> set[tuple[str, float, int]]:
-    return {(trial.method, trial.log10_ratio, trial.seed) for trial in found}
+    return {(trial.method.name, trial.log10_ratio, trial.seed) for trial in found}
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_paper_s_sweep_is_2604_trials_with_the_data_yet_to_come(no_data: None) -> None:
     found = list(expand(load_sweep(SWEEPS / "paper.yaml")).trials.values())
-    methods = Counter((trial.method, trial.budget) for trial in found)
+    methods = Counter((trial.method.name, trial.budget) for trial in found)
     names = ("erk", "igq", "snip", "grasp", "synflow")
     expected = {("dense", "nominal"): 12}
     expected |= {(f"{pruner}-{name}", "nominal"): 144 for pruner in ("rpi", "mica") for name in names}
@@ -56,7 +56,7 @@ def test_the_paper_s_sweep_has_the_paper_s_axes_and_protocols(no_data: None) -> 
     assert Counter(trial.data.name for trial in found) == {"cifar10": 1302, "cifar100": 1302}
     assert Counter(trial.model.name for trial in found) == {"vgg16": 1302, "resnet20": 1302}
     assert {trial.seed for trial in found} == {0, 1, 2}
-    assert {trial.log10_ratio for trial in found if trial.method != "dense"} == {n / 2 for n in range(1, 13)}
+    assert {trial.log10_ratio for trial in found if trial.method.name != "dense"} == {n / 2 for n in range(1, 13)}
     lrs = {(trial.model.name, trial.protocol.lr, trial.protocol.weight_decay) for trial in found}
     assert lrs == {("vgg16", 0.1, 1e-4), ("resnet20", 0.01, 5e-4)}
     assert {trial.protocol.augment for trial in found} == {"crop-flip"}
@@ -85,7 +85,7 @@ def test_pruners_and_distributions_are_another_way_to_name_methods(tmp_path: Pat
 
 def test_the_dense_network_has_no_ratio(tmp_path: Path) -> None:
     found = trials(tmp_path, methods="[dense, rpi-erk]")
-    assert [trial.log10_ratio for trial in found if trial.method == "dense"] == [0, 0]
+    assert [trial.log10_ratio for trial in found if trial.method.name == "dense"] == [0, 0]
     without = SWEEP.replace("ratios: [4, 1000]\n", "")
     assert cells(trials(tmp_path, without, methods="dense")) == {("dense", 0, 0), ("dense", 0, 1)}
 
@@ -118,7 +118,7 @@ def test_a_grid_may_name_only_the_distribution_of_the_sweep_s_pruners(tmp_path: 
     text = SWEEP.replace("methods: [rpi-erk, mica-erk]", "pruners: [random, mica]")
     grids = "[{distributions: erk}, {distributions: [igq, snip], pruners: mica}, {methods: dense}]"
     found = trials(tmp_path, text, grids=grids, seeds="[0]", ratios="4")
-    assert {trial.method for trial in found} == {"rpi-erk", "mica-erk", "mica-igq", "mica-snip", "dense"}
+    assert {trial.method.name for trial in found} == {"rpi-erk", "mica-erk", "mica-igq", "mica-snip", "dense"}
 
 
 def test_the_union_of_grids_holds_each_trial_once(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_apply_zeroes_pruned_weights_and_keeps_them_zero_through_training() -> N
         ("rpi", {}, "rpi"),
         ("rpi-global", {}, "global"),
         ("rpi-erk", {"rounding": "up"}, "floor"),
-        ("mica-erk", {"node_counts": "most"}, "random"),
+        ("mica(node_counts=most)-erk", {}, "random"),
         ("rpi-erk", {"budget": "real"}, "nominal"),
     ],
 )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import mica
 from mica.errors import NumericError
-from mica.pruners import Network, RankingPruner
+from mica.pruners import Network, Ranking, RankingPruner
 from mica.pruners.scores.top_k import _keep_highest, rank_globally
 
 KINDS = ["normal", "skewed", "few values", "constant", "periodic"]
@@ -63,7 +63,7 @@ def test_a_pruner_of_ones_own_in_five_lines_prunes_in_several_rounds() -> None:
     for parameter in model.parameters():
         nn.init.uniform_(parameter, 0.1, 1.0)
     network = Network(model=model, graph=mica.trace(model, (6,)))
-    masks = rank_globally(RankingPruner(score, iterations=4), network, 16.0, "exact")
+    masks = rank_globally(Ranking(RankingPruner(score, iterations=4), {}), network, [40, 20, 10, 5])
     assert seen == [80, 40, 20, 10] and masks.kept == 5
     flat = torch.cat([model[0].weight.flatten(), model[2].weight.flatten()])
     kept = torch.cat([masks["0"].flatten(), masks["2"].flatten()])

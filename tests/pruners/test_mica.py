@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import mica
 from mica.pruners.mica import _choose
-from mica.pruning.distributions import allocate
+from mica.pruning.budgets import allocate
 from tests.oracle.networks import OracleNet, random_network
 from tests.oracle.paths import functional_edges, open_places
 
@@ -56,8 +56,14 @@ def test_every_layer_ends_with_exactly_its_budget(
     seed: int, rule: str, log: float, counts: str, rounding: str
 ) -> None:
     net = random_network(seed)
-    masks = mica.sparsify(net, f"mica-{rule}", 10**log, seed, input_shape=net.input_shape, node_counts=counts,
-                          rounding=rounding)  # fmt: skip
+    masks = mica.sparsify(
+        net,
+        f"mica(node_counts={counts})-{rule}",
+        10**log,
+        seed,
+        input_shape=net.input_shape,
+        rounding=rounding,
+    )
     assert {name: tuple(mask.shape) for name, mask in masks.items()} == net.weights()
     shapes = mica.trace(net, net.input_shape).shapes
     assert masks.counts() == allocate(shapes, rule, 10**log, rounding=rounding)
@@ -69,8 +75,14 @@ def test_no_edge_is_left_without_function_while_its_layer_has_a_place_for_it(
     seed: int, rule: str, log: float, counts: str
 ) -> None:
     net = random_network(seed, most_pixels=5)
-    masks = mica.sparsify(net, f"mica-{rule}", 10**log, seed, input_shape=net.input_shape, node_counts=counts,
-                          rounding="exact")  # fmt: skip
+    masks = mica.sparsify(
+        net,
+        f"mica(node_counts={counts})-{rule}",
+        10**log,
+        seed,
+        input_shape=net.input_shape,
+        rounding="exact",
+    )
     functional = functional_edges(net, masks)
     wasted = {name for name in masks if masks.counts()[name] > sum(edge[0] == name for edge in functional)}
     missed = {edge for edge in open_places(net, masks) if edge[0] in wasted}
@@ -87,8 +99,9 @@ def test_on_vgg_like_chains_all_edges_function_wherever_every_layer_has_one(
     graph = mica.trace(model, (3, 8, 8))
     budget = allocate(graph.shapes, rule, 10**log, rounding=rounding)
     assume(min(budget.values()) >= 1 and fits(list(graph.shapes.values()), list(budget.values())))
-    masks = mica.sparsify(model, f"mica-{rule}", 10**log, seed, input_shape=(3, 8, 8), node_counts=counts,
-                          rounding=rounding)  # fmt: skip
+    masks = mica.sparsify(
+        model, f"mica(node_counts={counts})-{rule}", 10**log, seed, input_shape=(3, 8, 8), rounding=rounding
+    )
     assert mica.functional(graph, masks).kept == masks.kept
 
 
@@ -136,8 +149,14 @@ def test_an_mlp_uses_exactly_the_nodes_that_were_chosen(
     widths: list[int], rule: str, log: float, seed: int, counts: str
 ) -> None:
     """As far as masks show it: while its edges fit between them, no layer uses another node."""
-    masks = mica.sparsify(mlp(widths), f"mica-{rule}", 10**log, seed, input_shape=(widths[0],),
-                          node_counts=counts, rounding="exact")  # fmt: skip
+    masks = mica.sparsify(
+        mlp(widths),
+        f"mica(node_counts={counts})-{rule}",
+        10**log,
+        seed,
+        input_shape=(widths[0],),
+        rounding="exact",
+    )
     shapes, budget = [tuple(mask.shape) for mask in masks.values()], list(masks.counts().values())
     assume(min(budget) >= 1)
     outs = chosen(shapes, budget, counts)
@@ -152,8 +171,14 @@ def test_a_conv_chain_leaves_no_edge_outside_the_chosen_channels(
     widths: list[int], log: float, seed: int, counts: str
 ) -> None:
     """At most the chosen ones: where a border cuts a channel's only edge off, that edge moves on."""
-    masks = mica.sparsify(vgg_like(widths, 5), "mica-erk", 10**log, seed, input_shape=(3, 9, 9),
-                          node_counts=counts, rounding="exact")  # fmt: skip
+    masks = mica.sparsify(
+        vgg_like(widths, 5),
+        f"mica(node_counts={counts})-erk",
+        10**log,
+        seed,
+        input_shape=(3, 9, 9),
+        rounding="exact",
+    )
     shapes, budget = [tuple(mask.shape) for mask in masks.values()], list(masks.counts().values())
     assume(min(budget) >= 1)
     outs = chosen(shapes, budget, counts)
@@ -236,7 +261,7 @@ def test_node_counts_grow_from_min_over_random_to_max() -> None:
     model = mlp([30, 30, 30, 30, 10])
     used = {}
     for counts in ("min", "random", "max"):
-        masks = [mica.sparsify(model, "mica-uniform", 15, seed, input_shape=(30,), node_counts=counts)
+        masks = [mica.sparsify(model, f"mica(node_counts={counts})-uniform", 15, seed, input_shape=(30,))
                  for seed in range(6)]  # fmt: skip
         used[counts] = sum(len(outputs(mask)) for each in masks for mask in list(each.values())[:-1])
     assert used["min"] < used["random"] < used["max"]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mica
-from mica.pruning.distributions import allocate
+from mica.pruning.budgets import allocate
 from tests.oracle import budgets
 from tests.oracle.budgets import RESNET20, VGG16
 
