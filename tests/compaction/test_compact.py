@@ -129,7 +129,7 @@ def test_micas_networks_become_small() -> None:
 
 def test_half_dead_random_networks_become_small() -> None:
     model = models.build("resnet20", input_shape=(3, 32, 32), classes=10, seed=0)
-    masks = mica.sparsify(model, "rpi-igq", 10**2.5, 0)
+    masks = mica.sparsify(model, "rpi-igq", 10**2.5, 0, input_shape=(3, 32, 32))
     graph = mica.trace(model, (3, 32, 32))
     compact = mica.compact(model, masks, graph)
     assert mica.functional(graph, masks).kept <= compact.masks.kept < masks.kept
