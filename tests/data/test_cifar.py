@@ -135,10 +135,15 @@ def test_other_images_in_cifars_place_are_refused(
 def test_the_root_is_the_option_else_mica_data_else_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
-    assert data_root(None) == Path("/home/me/.cache/mica/data")
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("MICA_CACHE")
+    assert data_root(None) == home / ".cache/mica/data"
+    monkeypatch.setenv("MICA_CACHE", "~/scratch")
+    assert data_root(None) == home / "scratch/data"
     monkeypatch.setenv("MICA_DATA", "~/data")
-    assert data_root(None) == Path("/home/me/data")
+    assert data_root(None) == home / "data"
     assert data_root("/other") == Path("/other")
     monkeypatch.chdir(tmp_path)
     assert data_root("here") == tmp_path / "here"
