@@ -67,15 +67,17 @@ def _source(cifar: Cifar, root: str | None) -> DataSource:
     if not (folder / cifar.folder).exists() and any(file.exists() for file in _hub_files(cifar, folder)):
         hub = _hub_source(cifar, folder)
         digest, load = digest_of(cifar.name, hub.digest), partial(_load_hub, cifar, asked, hub.digest)
-        place = folder / cifar.name
+        place = f"from {folder / cifar.name}"
     else:
         # Known from the published checksums, so that a sweep can be planned before the data is there.
         digest, load = cifar_files.digest(cifar), partial(_load_torchvision, cifar, asked)
-        place = folder / cifar.folder
+        place = f"from {folder / cifar.folder}"
+        if not (folder / cifar.folder).exists():
+            place = f"not there yet: it will be downloaded to {folder / cifar.folder}"
     return DataSource(
         name=cifar.name,
         digest=digest,
-        description=f"{cifar.torchvision_class}: 32x32 RGB, {cifar.classes} classes, from {place}",
+        description=f"{cifar.torchvision_class}: 32x32 RGB, {cifar.classes} classes, {place}",
         augment=AUGMENT,
         load=load,
         train_images=50_000,

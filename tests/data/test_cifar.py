@@ -168,6 +168,20 @@ def test_a_relative_root_holds_in_another_directory(hub: Path, monkeypatch: pyte
     assert source.load().name == "cifar10"
 
 
+def test_what_is_not_there_is_not_said_to_be(
+    published: Any, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICA_DATA", str(tmp_path / "wrong"))
+    about = "CIFAR10: 32x32 RGB, 10 classes, "
+    folder = tmp_path / "wrong" / CIFAR10.folder
+    assert cifar10().description == f"{about}not there yet: it will be downloaded to {folder}"
+    (tmp_path / "wrong").mkdir()
+    published.extract(tmp_path / "wrong")
+    assert cifar10().description == f"{about}from {folder}"
+    monkeypatch.setenv("MICA_DATA", str(hub))
+    assert cifar10().description == f"{about}from {hub / 'cifar10'}"
+
+
 # --- torchvision's files
 
 
