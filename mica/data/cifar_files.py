@@ -2,10 +2,8 @@
 
 import contextlib
 import http.client
-import os
 import socket
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from filelock import FileLock
 
 from mica.data.dataset import digest_of
 from mica.errors import DataError
+from mica.files import new_folder
 from mica.torchvision_import import import_torchvision
 
 # Everything that a network, a proxy's error page in place of the archive, or a full disk can raise.
@@ -88,10 +87,8 @@ def _check(cifar: Cifar, root: Path) -> None:
 
 def _download(cifar: Cifar, root: Path) -> None:
     """Download and extract beside the final place, then rename: a folder that exists is a whole one."""
-    with tempfile.TemporaryDirectory(prefix=f".{cifar.name}-", dir=root) as unfinished:
-        with _socket_timeout(_SECONDS_OF_SILENCE):
-            cifar.dataset_class(unfinished, train=False, download=True)
-        os.replace(Path(unfinished, cifar.folder), root / cifar.folder)
+    with new_folder(root / cifar.folder) as folder, _socket_timeout(_SECONDS_OF_SILENCE):
+        cifar.dataset_class(folder.parent, train=False, download=True)
 
 
 @contextlib.contextmanager

@@ -101,14 +101,14 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """A data set that is known to be there, but is not decoded yet."""
+    """A data set that is known to be there, or where to get it, but is not decoded yet."""
 
     name: str
     """The registered name."""
     digest: str
     """Hex SHA-256 that changes whenever an image, a label or the split into train and test does."""
     description: str
-    """One line for people: what it is and where it comes from."""
+    """One line for people: what it is and where it comes from, or will."""
     augment: Augment
     """How training images of this kind are usually augmented."""
     load: Callable[[], Dataset]

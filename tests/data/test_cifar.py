@@ -135,10 +135,15 @@ def test_other_images_in_cifars_place_are_refused(
 def test_the_root_is_the_option_else_mica_data_else_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
-    assert data_root(None) == Path("/home/me/.cache/mica/data")
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("MICA_CACHE")
+    assert data_root(None) == home / ".cache/mica/data"
+    monkeypatch.setenv("MICA_CACHE", "~/scratch")
+    assert data_root(None) == home / "scratch/data"
     monkeypatch.setenv("MICA_DATA", "~/data")
-    assert data_root(None) == Path("/home/me/data")
+    assert data_root(None) == home / "data"
     assert data_root("/other") == Path("/other")
     monkeypatch.chdir(tmp_path)
     assert data_root("here") == tmp_path / "here"
@@ -161,6 +166,20 @@ def test_a_relative_root_holds_in_another_directory(hub: Path, monkeypatch: pyte
     source = cifar10(Path("hub"))
     monkeypatch.chdir("/")
     assert source.load().name == "cifar10"
+
+
+def test_what_is_not_there_is_not_said_to_be(
+    published: Any, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICA_DATA", str(tmp_path / "wrong"))
+    about = "CIFAR10: 32x32 RGB, 10 classes, "
+    folder = tmp_path / "wrong" / CIFAR10.folder
+    assert cifar10().description == f"{about}not there yet: it will be downloaded to {folder}"
+    (tmp_path / "wrong").mkdir()
+    published.extract(tmp_path / "wrong")
+    assert cifar10().description == f"{about}from {folder}"
+    monkeypatch.setenv("MICA_DATA", str(hub))
+    assert cifar10().description == f"{about}from {hub / 'cifar10'}"
 
 
 # --- torchvision's files

@@ -293,11 +293,10 @@ def test_the_environment_names_folder_and_bound(tmp_path: Path, monkeypatch) -> 
     cache = score_cache()
     cache.get_or_compute(KEY, some)
     assert (tmp_path / "a/scores").is_dir() and not list((tmp_path / "a").rglob("*.scores"))
-    monkeypatch.delenv("MICA_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    monkeypatch.setenv("MICA_CACHE", str(tmp_path / "b"))
     monkeypatch.delenv("MICA_CACHE_BYTES")
     score_cache().get_or_compute(KEY, some)
-    assert len(list((tmp_path / "b/mica/scores").glob("*.scores"))) == 1
+    assert len(list((tmp_path / "b/scores").glob("*.scores"))) == 1
 
 
 def test_a_trial_uses_the_cache_and_its_record_is_the_same(tmp_path: Path, monkeypatch) -> None:
