@@ -8,7 +8,7 @@ import torch
 
 from mica.bench.case import Case, Setting
 from mica.bench.masks import time_masks
-from mica.bench.measurements import Figures, MaskRow, StepRow
+from mica.bench.measurements import MaskRow, Measurements, StepRow
 from mica.bench.steps import peak_gflops, time_case
 from mica.bench.trials import time_trials
 from mica.models import models as known_models
@@ -58,7 +58,7 @@ def plan_of(
     return Plan(setting, models, steps, masks, trials)
 
 
-def measure(plan: Plan, announce: Callable[[str], None]) -> Figures:
+def measure(plan: Plan, announce: Callable[[str], None]) -> Measurements:
     """Measure everything of the plan, telling what comes next; slow cases first warm the machine up."""
     device = plan.setting.device
     started = datetime.now(UTC)
@@ -77,7 +77,7 @@ def measure(plan: Plan, announce: Callable[[str], None]) -> Figures:
     if plan.trials:
         announce(f"{plan.trials:,} trials that do nothing, through Ray")
         trials = time_trials(plan.trials)
-    return Figures(
+    return Measurements(
         **provenance(device, started).model_dump(
             include={"device", "host", "threads", "started", "versions"}
         ),

@@ -1,4 +1,4 @@
-"""How long a sweep's missing trials will take: by those that are done, else by the benchmark's figures."""
+"""How long a sweep's missing trials will take: by those that are done, else by the benchmark."""
 
 import math
 from collections import defaultdict
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mica.bench.measurements import Figures
+from mica.bench.measurements import Measurements
 from mica.data import DataSource
 from mica.pruning.methods import is_ranking, parse_method
 from mica.sweep.plan.cost import training_images
@@ -30,8 +30,8 @@ Times = dict[tuple[str, str, int, str], dict[float, list[float]]]
 """Data set, network, epochs and pruner → log10 of the ratio → seconds of the trials done."""
 
 
-def forecast(results: Results, figures: Figures | None) -> Forecast | None:
-    """The hours of what has no record; None where neither records nor figures tell of some trial.
+def forecast(results: Results, bench: Measurements | None) -> Forecast | None:
+    """The hours of what has no record; None where neither records nor measurements tell of some trial.
 
     A trial is taken to last as the mean of those of the same data, network, epochs and pruner whose ratio
     is nearest; without any, as its steps and its mask do in the benchmark.
@@ -53,11 +53,11 @@ def forecast(results: Results, figures: Figures | None) -> Forecast | None:
             seconds += sum(nearest) / len(nearest)
             bases.add("the trials done")
         else:
-            measured = _measured(spec, figures, results.sources.get(spec.data.label)) if figures else None
-            if figures is None or measured is None:
+            measured = _measured(spec, bench, results.sources.get(spec.data.label)) if bench else None
+            if bench is None or measured is None:
                 return None
             seconds += measured
-            bases.add(f"mica-sweep bench of {figures.started[:10]} on {figures.device}")
+            bases.add(f"mica-sweep bench of {bench.started[:10]} on {bench.device}")
     return Forecast(seconds / 3600, " and ".join(sorted(bases))) if bases else None
 
 
@@ -65,21 +65,21 @@ def _workload(spec: TrialSpec) -> tuple[str, str, int, str]:
     return spec.data.label, spec.model.label, spec.protocol.epochs, spec.method.pruner.text
 
 
-def _measured(spec: TrialSpec, figures: Figures, source: DataSource | None) -> float | None:
+def _measured(spec: TrialSpec, bench: Measurements, source: DataSource | None) -> float | None:
     """Seconds of a trial by the benchmark; None where it has not timed the network."""
     protocol, method = spec.protocol, spec.method
     scored = method.distribution if is_ranking(method.distribution.name) else method.pruner
     steps = {
         row.log10_ratio: math.log(sum(row.mica_ms) / len(row.mica_ms))
-        for row in figures.steps
+        for row in bench.steps
         if row.model == spec.model.name
         and row.precision in (protocol.precision, "fp32")
         and row.method in ("dense", "mica-igq")
     }
     masks = {
         row.log10_ratio: sum(row.seconds) / len(row.seconds)
-        for row in figures.masks
-        if row.model == spec.model.name and parse_method(row.method).pruner == scored
+        for row in bench.masks
+        if row.model == spec.model.name and parse_method(row.method).pruner.name == scored.name
     }
     if not steps:
         return None

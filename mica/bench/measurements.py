@@ -78,7 +78,7 @@ class TrialsRow(_Row):
     """Peak resident memory of the driver."""
 
 
-class Figures(_Row):
+class Measurements(_Row):
     """All that one run of `mica-sweep bench` measured."""
 
     device: str
@@ -93,27 +93,27 @@ class Figures(_Row):
     trials: TrialsRow | None = None
 
 
-def save(figures: Figures) -> None:
-    """Keep figures for `mica-sweep plan`; what an earlier run in the same setting measured besides stays."""
+def save(found: Measurements) -> None:
+    """Keep them for `mica-sweep plan`; what an earlier run in the same setting measured besides stays."""
     before = saved()
-    if before is not None and _setting(before) == _setting(figures):
-        rows = {_case(row): row for row in (*before.steps, *figures.steps)}
-        masks = {_case(row): row for row in (*before.masks, *figures.masks)}
+    if before is not None and _setting(before) == _setting(found):
+        rows = {_case(row): row for row in (*before.steps, *found.steps)}
+        masks = {_case(row): row for row in (*before.masks, *found.masks)}
         kept = {"steps": tuple(rows.values()), "masks": tuple(masks.values())}
-        figures = figures.model_copy(update={**kept, "trials": figures.trials or before.trials})
-    write_file(_place(), figures.model_dump_json(indent=2).encode())
+        found = found.model_copy(update={**kept, "trials": found.trials or before.trials})
+    write_file(_place(), found.model_dump_json(indent=2).encode())
 
 
-def saved() -> Figures | None:
-    """What was measured last on this machine; None if nothing was, or by a version with other figures."""
+def saved() -> Measurements | None:
+    """What was measured last on this machine; None if nothing was, or by a version of other measures."""
     try:
-        return Figures.model_validate_json(_place().read_text())
+        return Measurements.model_validate_json(_place().read_text())
     except (OSError, ValidationError):
         return None
 
 
-def _setting(figures: Figures) -> tuple[object, ...]:
-    return figures.host, figures.device, figures.threads, figures.versions
+def _setting(found: Measurements) -> tuple[object, ...]:
+    return found.host, found.device, found.threads, found.versions
 
 
 def _case(row: StepRow | MaskRow) -> tuple[str, str, float, str]:
@@ -121,4 +121,4 @@ def _case(row: StepRow | MaskRow) -> tuple[str, str, float, str]:
 
 
 def _place() -> Path:
-    return cache_folder() / "bench" / "figures.json"
+    return cache_folder() / "bench" / "measurements.json"

@@ -1,4 +1,4 @@
-"""A benchmark's figures for people, on a terminal or in a pipe, 80 columns wide."""
+"""What a benchmark measured, for people, on a terminal or in a pipe, 80 columns wide."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mica.bench.measurements import Figures, GpuUse, MaskRow, StepRow, TrialsRow
+from mica.bench.measurements import GpuUse, MaskRow, Measurements, StepRow, TrialsRow
 
 _STEPS_ARE = (
     "usual: weights × masks at full width, fp32, eager, contiguous, in the same process. spread: "
@@ -23,18 +23,18 @@ _GPU_IS = (
 )
 
 
-def tables(figures: Figures) -> RenderableType:
+def tables(measured: Measurements) -> RenderableType:
     """All that was measured, and where."""
-    peaks = ", ".join(f"{name} {speed:,.0f} GFLOP/s" for name, speed in figures.peak_gflops.items())
-    versions = ", ".join(f"{name} {version}" for name, version in figures.versions.items())
-    where = f"{figures.device}, {figures.threads} threads; matrix products: {peaks}\n{versions}\n"
+    peaks = ", ".join(f"{name} {speed:,.0f} GFLOP/s" for name, speed in measured.peak_gflops.items())
+    versions = ", ".join(f"{name} {version}" for name, version in measured.versions.items())
+    where = f"{measured.device}, {measured.threads} threads; matrix products: {peaks}\n{versions}\n"
     parts: list[RenderableType] = [Text(where)]
-    if figures.steps:
-        parts += _steps(figures.steps)
-    if figures.masks:
-        parts += _masks(figures.masks)
-    if figures.trials:
-        parts.append(Text(_trials(figures.trials)))
+    if measured.steps:
+        parts += _steps(measured.steps)
+    if measured.masks:
+        parts += _masks(measured.masks)
+    if measured.trials:
+        parts.append(Text(_trials(measured.trials)))
     return Group(*parts)
 
 

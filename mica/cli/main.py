@@ -257,15 +257,15 @@ def bench(as_json: bool, **options: Any) -> None:
 
     plan = plan_of(**options)
     with err.status("measuring") as shown:
-        figures = measure(plan, lambda what: shown.update(f"measuring {what}"))
+        found = measure(plan, lambda what: shown.update(f"measuring {what}"))
     if as_json:
-        click.echo(figures.model_dump_json(indent=2))
+        click.echo(found.model_dump_json(indent=2))
     else:
-        out.print(tables(figures))
+        out.print(tables(found))
     try:
-        save(figures)
+        save(found)
     except OSError as error:
-        err.print(f"`mica-sweep plan` will not know of these figures: {error}", style="yellow")
+        err.print(f"`mica-sweep plan` will not know of these measurements: {error}", style="yellow")
 
 
 @main.command()

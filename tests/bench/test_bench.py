@@ -7,7 +7,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from mica.bench.measurements import Figures
+from mica.bench.measurements import Measurements
 from mica.bench.trials import time_trials
 from mica.cli.main import main
 from tests.sweep.sample import write
@@ -28,17 +28,17 @@ def bench(*options: str) -> str:
 
 def test_steps_and_masks_are_timed_and_a_plan_goes_by_them(tmp_path: Path) -> None:
     quick = ("--model", "mlp", "--seeds", "2", "--rounds", "1", "--trials", "0", "--json")
-    figures = Figures.model_validate_json(bench(*quick))
-    assert figures.threads == 1 and figures.trials is None
-    methods = {(row.method, row.log10_ratio, row.precision) for row in figures.steps}
+    measurements = Measurements.model_validate_json(bench(*quick))
+    assert measurements.threads == 1 and measurements.trials is None
+    methods = {(row.method, row.log10_ratio, row.precision) for row in measurements.steps}
     assert {("dense", 0, "fp32"), ("dense", 0, "bf16"), ("mica-igq", 3, "fp32")} <= methods
-    for row in figures.steps:
+    for row in measurements.steps:
         assert (
             len(row.mica_ms) == len(row.masked_dense_ms) == 2 and min(row.mica_ms + row.masked_dense_ms) > 0
         )
         assert row.loss_difference < (1e-5 if row.precision == "fp32" else 0.02)  # the same results
-    assert {row.method for row in figures.masks} >= {"mica-igq", "rpi-igq", "rbpi-snip", "rbpi-synflow"}
-    assert all(min(row.seconds) > 0 for row in figures.masks)
+    assert {row.method for row in measurements.masks} >= {"mica-igq", "rpi-igq", "rbpi-snip", "rbpi-synflow"}
+    assert all(min(row.seconds) > 0 for row in measurements.masks)
 
     planned = CliRunner().invoke(main, ["plan", "--json", str(write(tmp_path))])
     plan = json.loads(planned.stdout)

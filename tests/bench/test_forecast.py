@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mica.bench.forecast import forecast
-from mica.bench.measurements import Figures, MaskRow, StepRow, save, saved
+from mica.bench.measurements import MaskRow, Measurements, StepRow, save, saved
 from mica.sweep.results import Results
 from mica.sweep.store.records import Store, Stored
 from mica.trial import TrialSpec
@@ -23,7 +23,7 @@ def step(method: str, log10_ratio: float, ms: float, **changes: Any) -> StepRow:
     return StepRow(**{**fields, **changes})
 
 
-FIGURES = Figures(
+MEASUREMENTS = Measurements(
     device="cpu", host="here", threads=2, started="2026-01-02T03:04:05+00:00", versions={}, peak_gflops={},
     steps=(step("dense", 0.0, 1000.0), step("mica-igq", 2.0, 10.0)),
     masks=(
@@ -35,7 +35,10 @@ FIGURES = Figures(
 
 
 def results(trials: dict[str, TrialSpec], stored: dict[str, Stored] | None = None) -> Results:
-    return Results("name", Store("memory"), stored or {}, {}, trials, None, Path("sweep.yaml"))
+    return Results(
+        name="name", store=Store("memory"), stored=stored or {}, everything={}, trials=trials, sources={},
+        mlflow_uri=None, place=Path("sweep.yaml"),
+    )  # fmt: skip
 
 
 def trial(log10_ratio: float = 1.0) -> TrialSpec:
@@ -46,13 +49,21 @@ def trial(log10_ratio: float = 1.0) -> TrialSpec:
 def test_without_records_it_goes_by_the_benchmark() -> None:
     # Halfway between ratio 1 (1000 ms) and 10^2 (10 ms), on a log scale: 100 ms; 3 batches, 2 epochs, a fifth
     # more for evaluation; the mask takes 4 s.
-    found = forecast(results({"a": trial(), "b": trial()}), FIGURES)
+    found = forecast(results({"a": trial(), "b": trial()}), MEASUREMENTS)
     assert found and found.hours * 3600 == pytest.approx(2 * (2 * 3 * 0.1 * 1.2 + 4))
     assert found.basis == "mica-sweep bench of 2026-01-02 on cpu"
 
 
+def test_a_mask_of_other_options_takes_as_long_as_the_one_that_was_timed() -> None:
+    other = tiny(
+        method="mica(node_counts=max)-erk", log10_ratio=5.0, protocol={"epochs": 0, "train_size": 300}
+    )
+    found = forecast(results({"a": other}), MEASUREMENTS)
+    assert found and found.hours * 3600 == pytest.approx(4)
+
+
 def test_beyond_what_was_timed_a_step_takes_as_long_as_the_nearest() -> None:
-    found = forecast(results({"a": trial(5.0)}), FIGURES)
+    found = forecast(results({"a": trial(5.0)}), MEASUREMENTS)
     assert found and found.hours * 3600 == pytest.approx(2 * 3 * 0.01 * 1.2 + 4)
 
 
@@ -66,26 +77,28 @@ def test_records_of_the_nearest_ratio_come_first() -> None:
 
     stored = {"x": done(trial(1.0), 9), "y": done(trial(1.0), 19), "z": done(trial(3.0), 99)}
     trials = {key: item.record.spec for key, item in stored.items()} | {"a": trial(1.5)}
-    found = forecast(results(trials, stored), FIGURES)
+    found = forecast(results(trials, stored), MEASUREMENTS)
     assert found and found.hours * 3600 == pytest.approx(15)
     assert found.basis == "the trials done"
-    assert forecast(results({key: trials[key] for key in stored}, stored), FIGURES) is None  # nothing to go
+    assert (
+        forecast(results({key: trials[key] for key in stored}, stored), MEASUREMENTS) is None
+    )  # nothing to go
 
 
 def test_what_nobody_has_timed_is_not_guessed() -> None:
     assert forecast(results({"a": trial()}), None) is None
-    other = FIGURES.model_copy(update={"steps": (step("dense", 0.0, 1.0, model="vgg16"),)})
+    other = MEASUREMENTS.model_copy(update={"steps": (step("dense", 0.0, 1.0, model="vgg16"),)})
     assert forecast(results({"a": trial()}), other) is None
 
 
 def test_figures_are_kept_and_a_later_run_replaces_what_it_measured(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("MICA_CACHE", str(tmp_path))
     assert saved() is None
-    save(FIGURES)
-    assert saved() == FIGURES
-    save(FIGURES.model_copy(update={"steps": (step("mica-igq", 2.0, 7.0),), "masks": ()}))
+    save(MEASUREMENTS)
+    assert saved() == MEASUREMENTS
+    save(MEASUREMENTS.model_copy(update={"steps": (step("mica-igq", 2.0, 7.0),), "masks": ()}))
     after = saved()
     assert after and [row.mica_ms for row in after.steps] == [(1000.0,), (7.0,)]
-    assert after.masks == FIGURES.masks
-    (tmp_path / "bench" / "figures.json").write_text("{}")
+    assert after.masks == MEASUREMENTS.masks
+    (tmp_path / "bench" / "measurements.json").write_text("{}")
     assert saved() is None

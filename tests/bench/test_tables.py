@@ -7,7 +7,7 @@ from rich.console import Console
 
 from mica.bench.measurements import GpuUse, MaskRow, TrialsRow
 from mica.bench.tables import gpu_share, tables
-from tests.bench.test_forecast import FIGURES, step
+from tests.bench.test_forecast import MEASUREMENTS, step
 
 WIDE = {"masked_dense_ms": (123456.7,), "spread": (1.234,), "limit_share": (1.081,), "loss_difference": 6e-7}
 OWN = "package_of_mine.networks:one_of_a_very_long_name_that_fills_the_line"
@@ -28,9 +28,9 @@ def printed() -> list[str]:
         functional_seconds=(0.01234,),
     )
     trials = TrialsRow(trials=100_000, seconds=1200, driver_mb=400)
-    figures = FIGURES.model_copy(update={"steps": steps, "masks": (mask,), "trials": trials})
+    measurements = MEASUREMENTS.model_copy(update={"steps": steps, "masks": (mask,), "trials": trials})
     console = Console(file=io.StringIO(), width=80)
-    console.print(tables(figures))
+    console.print(tables(measurements))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
