@@ -136,5 +136,5 @@ def _table(rows: list[dict[str, Any]], columns: Columns) -> pa.Table:
 
 def _order(item: Stored) -> tuple[Any, ...]:
     spec = item.record.spec
-    cell = (spec.data.label, spec.model.label, spec.method, spec.budget, spec.log10_ratio, spec.seed)
+    cell = (spec.data.label, spec.model.label, spec.method.name, spec.budget, spec.log10_ratio, spec.seed)
     return (*cell, item.key)
