@@ -1,4 +1,4 @@
-"""A fixture for a folder's `conftest.py`: sharing tensors this small between threads costs more than it saves."""
+"""A fixture for a folder's `conftest.py`: between threads, tensors this small cost more than they save."""
 
 from collections.abc import Iterator
 

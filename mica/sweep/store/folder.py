@@ -23,7 +23,7 @@ class Folder:
                 self._fs, self._root = fs.LocalFileSystem(), str(Path(self.place).absolute())
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"storage {place}: cannot be opened: {error}") from error
-        if self.local and os.path.isfile(self._root):
+        if self.local and Path(self._root).is_file():
             raise UserError(f"storage {place}: is a file; allowed is a folder")
 
     def __reduce__(self) -> tuple[object, ...]:
