@@ -15,7 +15,7 @@ from torch import Tensor
 from mica.masks import Masks
 from mica.options import Options, call, options_of
 from mica.pruners.scores.scored_network import Network
-from mica.registry import Registry
+from mica.registry import Registry, place_of
 
 Place = Callable[..., Masks]
 Score = Callable[..., Mapping[str, Tensor]]
@@ -89,11 +89,18 @@ class Ranking:
 
     pruner: RankingPruner
     options: Mapping[str, Any]
+    name: str = "of ranking"
+    """For messages."""
+
+    def __str__(self) -> str:
+        """Who is to blame: name, file and line."""
+        return f"pruner {self.name!r}{place_of(self.pruner.score)}"
 
     @property
     def iterations(self) -> int:
         """How often it scores and prunes."""
-        return int(self.options.get("iterations", self.pruner.iterations))
+        default = self.pruner.iterations  # with 1, an option of this name is the function's own affair
+        return int(self.options.get("iterations", default)) if default > 1 else 1
 
     def score(self, network: Network, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Scores of the weights' shapes."""
@@ -105,9 +112,10 @@ class Ranking:
 
     @property
     def _own(self) -> set[str]:
-        """Options that the function names; the number of iterations is mica's as a rule."""
+        """Options that the function names, or takes under any name; the iterations are mica's as a rule."""
         own = options_of(self.pruner.score, RANKING_INPUTS)
-        return set(self.options) if own.others else set(own.defaults)
+        others = set(self.options) if own.others else set()
+        return set(own.defaults) | (others - {"iterations"} if self.pruner.iterations > 1 else others)
 
 
 def _a_pruner(found: object) -> Pruner:

@@ -8,7 +8,7 @@ from mica.data import DataSource
 from mica.errors import UserError
 from mica.models import models
 from mica.named import Named
-from mica.pruning.methods import DENSE, GLOBAL, Method, combine
+from mica.pruning.methods import DENSE, Method, combine
 from mica.pruning.sparsify import source_method
 from mica.sweep.plan.spec import Axes, SweepSpec
 from mica.training.protocol import Protocol, default_protocol
@@ -95,8 +95,7 @@ def _methods(axes: Axes) -> list[Method]:
     if axes.methods:
         return list(axes.methods)
     return [
-        combine(pruner, GLOBAL if shares.name == GLOBAL else shares)
-        for pruner, shares in product(axes.pruners or (), axes.distributions or ())
+        combine(pruner, shares) for pruner, shares in product(axes.pruners or (), axes.distributions or ())
     ]
 
 
