@@ -72,9 +72,11 @@ def parse_method(name: str) -> Method:
     pruner, distribution = _spelled(name.removesuffix(rest)), _spelled(rest[1:])
     if not pruner or not distribution or rest[0] != "-":
         raise UserError(f"unknown method {name!r}: a method is {_FORMS}{_meant(name.lower())}")
-    if pruner == "rbpi":
-        return combine(distribution, GLOBAL)
     short = pruner.partition("(")[0]
+    if short == "rbpi":
+        if pruner != short:
+            raise UserError(f"unknown method {name!r}: it is the pruner that has options, rbpi-PRUNER(…)")
+        return combine(distribution, GLOBAL)
     return combine(_LONG.get(short, short) + pruner.removeprefix(short), distribution)
 
 
