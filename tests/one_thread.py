@@ -1,4 +1,4 @@
-"""A fixture for a folder's `conftest.py`: between threads, tensors this small cost more than they save."""
+"""For a folder's `conftest.py`: sharing small tensors between threads costs more than it saves."""
 
 from collections.abc import Iterator
 

@@ -16,7 +16,7 @@ from mica.masks import Masks
 from mica.options import Options, call, options_of
 from mica.pruners.scores.scored_network import Network
 from mica.pruners.scores.scorer import Remaining
-from mica.registry import Registry
+from mica.registry import Registry, place_of
 
 Place = Callable[..., Masks]
 Score = Callable[..., Mapping[str, Tensor]]
@@ -73,11 +73,18 @@ class Ranking:
 
     pruner: RankingPruner
     options: Mapping[str, Any]
+    name: str = "of ranking"
+    """For messages."""
+
+    def __str__(self) -> str:
+        """Who is to blame: name, file and line."""
+        return f"pruner {self.name!r}{place_of(self.pruner.score)}"
 
     @property
     def iterations(self) -> int:
         """How often it scores and prunes."""
-        return int(self.options.get("iterations", self.pruner.iterations))
+        default = self.pruner.iterations  # with 1, an option of this name is the function's own affair
+        return int(self.options.get("iterations", default)) if default > 1 else 1
 
     @property
     def needs_images(self) -> bool:
@@ -92,12 +99,17 @@ class Ranking:
 
     def score(self, network: Network, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Scores of the weights' shapes; pruned weights are zero."""
-        known = options_of(self.pruner.score, RANKING_INPUTS)
-        # The number of iterations is the schedule's affair unless the function asks for it.
-        options = {n: v for n, v in self.options.items() if known.others or n in known.defaults}
+        options = {name: value for name, value in self.options.items() if name in self._own}
         given = {"network": network, "weights": weights}
         scores: Mapping[str, Tensor] = call(self.pruner.score, given, options)
         return scores
+
+    @property
+    def _own(self) -> set[str]:
+        """Options that the function names, or takes under any name; the iterations are mica's as a rule."""
+        own = options_of(self.pruner.score, RANKING_INPUTS)
+        others = set(self.options) if own.others else set()
+        return set(own.defaults) | (others - {"iterations"} if self.pruner.iterations > 1 else others)
 
     def start(self, network: Network) -> Remaining | None:
         """A quicker way to the same scores, where there is one."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from mica.errors import UserError
 from mica.training.state import Epoch
@@ -47,11 +48,12 @@ def test_a_record_survives_json(record: Record) -> None:
     assert Record.model_validate_json(record.model_dump_json()) == record
 
 
-def test_a_record_of_version_1_is_still_read(record: Record) -> None:
-    old = record.model_dump(mode="json") | {"version": 1}
-    del old["mask"]["flops_compact"]
-    read = Record.model_validate(old)
-    assert read.mask and read.mask.flops_compact is None and read.version == 1
+def test_a_record_that_lacks_a_field_or_has_another_is_not_half_read(record: Record) -> None:
+    lacking, foreign = record.model_dump(mode="json"), record.model_dump(mode="json") | {"colour": "red"}
+    del lacking["mask"]["flops_compact"]
+    for content in (lacking, foreign):
+        with pytest.raises(ValidationError, match=r"flops_compact|colour"):
+            Record.model_validate(content)
 
 
 def test_every_epoch_leaves_a_row(record: Record) -> None:

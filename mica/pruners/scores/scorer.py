@@ -26,7 +26,7 @@ class Remaining(Protocol):
 
 
 class Scorer(Protocol):
-    """Scores edges; the highest scores are kept."""
+    """Scores edges; the highest scores are kept. As text it says who is to blame: name, file and line."""
 
     @property
     def iterations(self) -> int:

@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+from mica.pruning.budgets import check_ratio
+
 _FORMS = "a number from 1 on, a power such as 10^4.5, or a range {log10: {from: 0.5, to: 6, step: 0.5}}"
 _DECIMALS = 6
 """Of a ratio's log10: what tells two cells of a grid apart."""
@@ -45,8 +47,7 @@ def _one(value: Any) -> float:
     if isinstance(value, str) and value.startswith("10^"):
         return _checked(_number(value.removeprefix("10^")), value)
     number = _number(value)
-    if number < 1:
-        raise ValueError(f"found the ratio {value}; a compression ratio (all / kept edges) is at least 1")
+    check_ratio(number)
     return _checked(math.log10(number), value)
 
 

@@ -9,6 +9,7 @@ from tests.trial.sample import DATA, tiny
 
 VGG, RESNET = "vgg16", "resnet20"
 MASK = {"protocol": {"epochs": 0}}
+LONG = {"protocol": {"epochs": 50}}
 
 
 def cost(spec: TrialSpec) -> float:
@@ -16,10 +17,10 @@ def cost(spec: TrialSpec) -> float:
 
 
 @pytest.mark.parametrize(("longer", "shorter"), [
-    ({"method": "dense", "log10_ratio": 0}, {"log10_ratio": 1}),
+    ({"method": "dense", "log10_ratio": 0, **LONG}, {"log10_ratio": 1, **LONG}),
     ({"log10_ratio": 1}, {"log10_ratio": 4}),
     ({"protocol": {"epochs": 20}}, {"protocol": {"epochs": 10}}),
-    ({"protocol": {"epochs": 20}}, {"protocol": {"epochs": 20, "train_size": 100}}),
+    ({"protocol": {"epochs": 20}}, {"protocol": {"epochs": 20, "train_size": 30}}),
     ({"model": VGG}, {"model": RESNET}),
     ({"data": {**DATA, "train": 90}}, {}),
     ({"method": "rpi-synflow", **MASK}, {"method": "rpi-erk", **MASK}),

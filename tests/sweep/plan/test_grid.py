@@ -12,6 +12,7 @@ from mica.sweep.sweep import open_sweep
 from mica.trial import TrialSpec
 from tests.sweep.sample import SWEEP, write
 
+MAX, SYNFLOW = "mica(node_counts=max)", "synflow(iterations=3)"
 SWEEPS = Path(__file__).parents[3] / "sweeps"
 
 
@@ -56,9 +57,8 @@ def test_the_paper_s_sweep_has_the_paper_s_axes_and_protocols(no_data: None) -> 
     assert Counter(trial.data.name for trial in found) == {"cifar10": 1302, "cifar100": 1302}
     assert Counter(trial.model.name for trial in found) == {"vgg16": 1302, "resnet20": 1302}
     assert {trial.seed for trial in found} == {0, 1, 2}
-    assert {trial.log10_ratio for trial in found if trial.method.name != "dense"} == {
-        n / 2 for n in range(1, 13)
-    }
+    sparse = [trial for trial in found if trial.method.name != "dense"]
+    assert {trial.log10_ratio for trial in sparse} == {n / 2 for n in range(1, 13)}
     lrs = {(trial.model.name, trial.protocol.lr, trial.protocol.weight_decay) for trial in found}
     assert lrs == {("vgg16", 0.1, 1e-4), ("resnet20", 0.01, 5e-4)}
     assert {trial.protocol.augment for trial in found} == {"crop-flip"}
@@ -131,16 +131,27 @@ def test_the_union_of_grids_holds_each_trial_once(tmp_path: Path) -> None:
 
 
 def test_budget_rounding_and_node_counts_are_axes_too(tmp_path: Path) -> None:
-    axes = {"budget": "[nominal, corrected]", "rounding": "[floor, exact]", "node_counts": "[random, max]"}
-    found = trials(tmp_path, methods="mica-erk", seeds="[0]", ratios="4", **axes)
-    assert len({(t.budget, t.rounding, t.node_counts) for t in found}) == len(found) == 8
+    axes = {"budget": "[nominal, corrected]", "rounding": "[floor, exact]"}
+    found = trials(tmp_path, methods=f"[mica-erk, {MAX}-erk]", seeds="[0]", ratios="4", **axes)
+    assert len({(t.budget, t.rounding, t.method.name) for t in found}) == len(found) == 8
 
 
-def test_node_counts_cross_mica_only(tmp_path: Path) -> None:
-    found = trials(tmp_path, seeds="[0]", ratios="4", node_counts="[random, max, min]")
-    counts = {(trial.method, trial.node_counts) for trial in found}
-    assert counts == {("rpi-erk", "random"), *(("mica-erk", kind) for kind in ("random", "max", "min"))}
-    assert len(found) == 4
+def test_a_method_s_options_make_another_method_and_a_default_does_not(tmp_path: Path) -> None:
+    pruners = "[random, mica, {name: mica, node_counts: max}, {name: mica, node_counts: random}]"
+    axes = {"methods": "null", "pruners": pruners, "distributions": "[erk, {name: synflow, iterations: 3}]"}
+    found = trials(tmp_path, seeds="[0]", ratios="4", **axes)
+    names = [f"{pruner}-{shares}" for pruner in ("rpi", "mica", MAX) for shares in ("erk", SYNFLOW)]
+    assert sorted(trial.method.name for trial in found) == sorted(names)
+    assert len({trial.key for trial in found}) == 6
+    in_short = trials(tmp_path, seeds="[0]", ratios="4", methods=f"[{', '.join(map(repr, names))}]")
+    assert {trial.key for trial in in_short} == {trial.key for trial in found}
+
+
+def test_scoring_options_are_those_of_the_pruner_that_scores(tmp_path: Path) -> None:
+    found = trials(tmp_path, seeds="[0]", ratios="4", methods="[rbpi-snip, 'rbpi-snip(batch_norm=train)']")
+    assert [trial.method.pruner.all_options for trial in found] == [
+        {"batch_norm": "eval"}, {"batch_norm": "train"},
+    ]  # fmt: skip
 
 
 def test_what_the_sweep_keeps_every_trial_keeps(tmp_path: Path) -> None:
@@ -148,12 +159,14 @@ def test_what_the_sweep_keeps_every_trial_keeps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("lines", "message"), [
-    ({"budget": "corrected"}, "corrected goes with the pruner mica, found 'rpi-erk'"),
+    ({"budget": "corrected"}, "corrected goes with the pruner mica, or your own that places edges, found "
+     "'rpi-erk'"),
+    ({"budget": "corrected", "methods": "null", "pruners": "{name: random, title: RPI}",
+      "distributions": "erk"}, "corrected goes with the pruner mica"),
     ({"methods": "null", "pruners": "[random, snip]", "distributions": "global"},
      "pruner 'random' ranks nothing, so it has no 'global' distribution"),
     ({"methods": "null", "pruners": "snip", "distributions": "[erk, synflow]"},
      "pruner 'snip' cannot take its budget from the ranking of 'synflow'"),
-    ({"methods": "null", "pruners": "rnadom", "distributions": "erk"}, "did you mean 'random'"),
     ({"pruners": "random"}, "has both methods and pruners × distributions"),
     ({"methods": "null", "pruners": "random"}, "methods (or pruners with distributions) is missing"),
     ({"methods": "null"}, "methods (or pruners with distributions) is missing"),
