@@ -20,6 +20,10 @@ class UnknownName(UserError):
     """A name that no registry knows; the message lists the known ones and the nearest."""
 
 
+class CodeError(UnknownName):
+    """A name of the user's own, whose code is not there or is not what it is taken for."""
+
+
 class NumericError(UserError):
     """A score left the range of floating-point numbers, so that ranking by it would mean nothing."""
 

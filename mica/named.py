@@ -42,7 +42,12 @@ class Named(BaseModel):
         """The name and what is not default, `mica(node_counts=max)`; `parse` reads it back."""
         if not self.options:
             return self.name
-        return f"{self.name}({','.join(f'{key}={_written(value)}' for key, value in self.options.items())})"
+        return f"{self.name}({','.join(f'{key}={value}' for key, value in self.written.items())})"
+
+    @property
+    def written(self) -> dict[str, str]:
+        """What is not default, each value as `parse` reads it."""
+        return {key: _written(value) for key, value in self.options.items()}
 
     @property
     def label(self) -> str:

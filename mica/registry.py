@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from mica.errors import UnknownName, UserError, nearest
+from mica.errors import CodeError, UnknownName, UserError, nearest
 from mica.named import Named, parse
 from mica.options import Options, options_of
 
@@ -71,8 +71,8 @@ class Registry(Generic[T]):
                 was chosen before, which is taken as it is.
 
         Raises:
-            UnknownName: no such entry.
-            UserError: it does not take these options.
+            UnknownName: no such entry; of a user's own name, `CodeError`.
+            UserError: it does not take these options; of a user's own name, `CodeError`.
         """
         if isinstance(chosen, Named):
             return chosen
@@ -94,9 +94,11 @@ class Registry(Generic[T]):
         try:
             changed, defaults = self._options(entry).checked(what, options)
         except UserError as error:
+            if ":" not in name:
+                raise
             # A parameter that mica knows by another name looks like an option without a default.
-            unknown = ":" in name and "needs the option" in str(error)
-            raise UserError(f"{error} (mica itself gives {self.inputs})" if unknown else str(error)) from None
+            tail = f" (mica itself gives {self.inputs})" if "needs the option" in str(error) else ""
+            raise CodeError(f"{error}{tail}") from None
         return Named(name=name, options=changed, defaults=defaults, title=title, code=code_digest(name))
 
     def _load(self, path: str) -> T:
@@ -107,11 +109,11 @@ class Registry(Generic[T]):
                 found = getattr(found, part)
         except Exception as error:  # a user's own module may raise anything while it is loaded
             reason = f"{type(error).__name__}: {error}"
-            raise UnknownName(f"{self.kind} {path!r} cannot be loaded: {reason}") from error
+            raise CodeError(f"{self.kind} {path!r} cannot be loaded: {reason}") from error
         try:
             return self._accept(found)
         except TypeError as error:
-            raise UserError(f"{self.kind} {path!r} {error}") from None
+            raise CodeError(f"{self.kind} {path!r} {error}") from None
 
 
 def function_registry(kind: str, inputs: tuple[str, ...]) -> Registry[Callable[..., Any]]:

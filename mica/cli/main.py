@@ -159,11 +159,12 @@ def status(sweep: Path, storage: str | None, as_json: bool) -> None:
 @STORAGE
 def collect(sweep: Path, storage: str | None) -> None:
     """Write the tables trials, layers and epochs of all records as Parquet files beside them."""
-    from mica.sweep.results import open_results
+    from mica.sweep.results import open_records
     from mica.sweep.store.tables import write_tables
 
-    results = open_results(sweep, storage)
-    for name in write_tables(results.everything.values(), results.store.folder):
+    results = open_records(sweep, storage)
+    _print_note(results.note)
+    for name in write_tables(results.titled(results.everything), results.store.folder):
         click.echo(f"{results.store.folder.place}/{name}")
 
 
@@ -178,9 +179,10 @@ def collect(sweep: Path, storage: str | None) -> None:
 def report(sweep: Path, storage: str | None, published: str | None, form: str) -> None:
     """Print the results and draw the figures."""
     from mica.report.report import print_table, write_report
-    from mica.sweep.results import open_results
+    from mica.sweep.results import open_records
 
-    results = open_results(sweep, storage)
+    results = open_records(sweep, storage)
+    _print_note(results.note)
     if form == "text":
         write_report(results, out, published=published)
     else:
@@ -312,6 +314,11 @@ def ui(sweep: Path, storage: str | None, port: int) -> None:
         sys.executable,
         [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)],
     )
+
+
+def _print_note(note: str | None) -> None:
+    if note:
+        err.print(f"note: {note}", style="yellow", highlight=False, soft_wrap=True)
 
 
 def _print_json(value: object) -> None:

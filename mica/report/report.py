@@ -11,7 +11,7 @@ from mica.report.figures import draw
 from mica.report.summary import as_latex, as_markdown, rich_table, summary
 from mica.sweep.results import Results
 from mica.sweep.store.layout import FIGURES, TABLES
-from mica.sweep.store.tables import trials_frame, write_tables
+from mica.sweep.store.tables import trials_table, write_tables
 
 
 def write_report(results: Results, console: Console, *, published: str | None = None) -> None:
@@ -20,8 +20,9 @@ def write_report(results: Results, console: Console, *, published: str | None = 
     if not results.stored:
         console.print(f"{results.name}: no finished trial yet", highlight=False)
         return
-    trials = trials_frame(results.stored.values())
-    write_tables(results.everything.values(), folder)
+    tables = write_tables(results.titled(results.everything), folder)
+    trials = tables[f"{TABLES}/trials.parquet"].to_pandas()
+    trials = trials[trials["trial_key"].isin(results.stored)]
     with tempfile.TemporaryDirectory(prefix="mica-figures-") as scratch:
         figures = draw(trials, Path(scratch), published=published)
         folder.upload(Path(scratch), FIGURES)
@@ -42,5 +43,5 @@ def write_report(results: Results, console: Console, *, published: str | None = 
 
 def print_table(results: Results, form: str) -> None:
     """The results as Markdown or LaTeX, ready to paste."""
-    trials = trials_frame(results.stored.values())
+    trials = trials_table(results.titled(results.stored)).to_pandas()
     click.echo({"markdown": as_markdown, "latex": as_latex}[form](summary(trials)))

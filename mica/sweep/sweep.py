@@ -105,7 +105,7 @@ def open_sweep(path: Path, storage: str | None = None) -> Sweep:
     try:
         grid = expand(spec)
     except UserError as error:
-        raise UserError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
+        raise type(error)("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
     return Sweep(spec, grid, Store(spec.store))
 
 

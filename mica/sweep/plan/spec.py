@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, ValidationError
 
-from mica.errors import UserError, nearest
+from mica.errors import CodeError, UserError, nearest
 from mica.named import Named
 from mica.pruning.budgets import BudgetKind, Rounding
 from mica.pruning.methods import choose_distribution, choose_pruner
@@ -16,6 +16,7 @@ from mica.training.protocol import Protocol
 from mica.trial.spec import DataName, Keep, MethodName, ModelName
 
 T = TypeVar("T")
+S = TypeVar("S", bound=BaseModel)
 
 
 def _listed(value: Any) -> Any:
@@ -79,18 +80,13 @@ class Resources(BaseModel):
     )
 
 
-class SweepSpec(Axes):
-    """A sweep file: the axes, or several `grids` of them, and where and how they run."""
+class Home(BaseModel):
+    """A sweep's name, and where its records lie."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: str = Field(description="Names the sweep in tables and in MLflow.", pattern=r"^[\w.+-]+$")
-    grids: Annotated[tuple[Axes, ...], Field(min_length=1)] | None = Field(
-        None, description="Cross products whose union is the sweep; without it the top level is the only one."
-    )
-    resources: Resources = Resources()
     storage: str | None = Field(None, description="Folder or object-store URI; results/NAME by default.")
-    mlflow: bool | str = Field(True, description="A tracking URI; true: SQLite in the storage; false: off.")
-    compact: bool = Field(True, description="Train sparse networks as the small networks that they are.")
-    keep: Keep = Field("nothing", description="nothing, masks, or weights (with masks).")
 
     @property
     def store(self) -> str:
@@ -98,17 +94,42 @@ class SweepSpec(Axes):
         return self.storage or f"results/{self.name}"
 
 
+class SweepSpec(Home, Axes):
+    """A sweep file: the axes, or several `grids` of them, and where and how they run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    grids: Annotated[tuple[Axes, ...], Field(min_length=1)] | None = Field(
+        None, description="Cross products whose union is the sweep; without it the top level is the only one."
+    )
+    resources: Resources = Resources()
+    mlflow: bool | str = Field(True, description="A tracking URI; true: SQLite in the storage; false: off.")
+    compact: bool = Field(True, description="Train sparse networks as the small networks that they are.")
+    keep: Keep = Field("nothing", description="nothing, masks, or weights (with masks).")
+
+
 def load_sweep(path: Path) -> SweepSpec:
     """Read and check a sweep file.
 
     Raises:
         UserError: all faults at once, each with its line and key, what was found and what is allowed.
+        CodeError: there is nothing wrong with it but code of the user's own that cannot be loaded.
     """
-    file = YamlFile(path)
+    return _checked(YamlFile(path), SweepSpec)
+
+
+def load_home(path: Path) -> Home:
+    """A sweep file's name and storage; of all else in it nothing is looked at. Raises `UserError`."""
+    return _checked(YamlFile(path), Home)
+
+
+def _checked(file: YamlFile, kind: type[S]) -> S:
     try:
-        return SweepSpec.model_validate(file.content)
+        return kind.model_validate(file.content)
     except ValidationError as error:
-        raise UserError("\n".join(_faults(file, error))) from error
+        causes = [details.get("ctx", {}).get("error") for details in error.errors()]
+        raised = CodeError if all(isinstance(cause, CodeError) for cause in causes) else UserError
+        raise raised("\n".join(_faults(file, error))) from error
 
 
 def _faults(file: YamlFile, error: ValidationError) -> list[str]:

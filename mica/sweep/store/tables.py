@@ -1,14 +1,14 @@
 """Records as three Parquet tables: a row a trial, a row a layer, a row an epoch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from typing import Any, get_args
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
+from mica.pruning.methods import Method
 from mica.sweep.store.folder import Folder
 from mica.sweep.store.layout import TABLES
 from mica.sweep.store.records import Stored
@@ -22,14 +22,16 @@ _TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
 _KEY: Columns = {"trial_key": (_TEXT, "SHA-256 of all that decides the trial's numbers.")}
 _AXES: Columns = {
     "sweep": (_TEXT, "Name of the sweep that the trial was first run for."),
-    "dataset": (_TEXT, "Data set."),
-    "model": (_TEXT, "Network."),
-    "method": (_TEXT, "Pruner and distribution under one name."),
-    "pruner": (_TEXT, "Decides which edges stay."),
-    "distribution": (_TEXT, "Decides how many stay in each layer."),
-    "budget": (_TEXT, "nominal, or corrected: functional counts of the method that MiCA is compared with."),
+    "dataset": (_TEXT, "Data set: its title, else its name and options."),
+    "model": (_TEXT, "Network: its title, else its name and options."),
+    "method": (_TEXT, "Pruner and distribution, with the options of both, under one name."),
+    "pruner": (_TEXT, "Decides which edges stay; its name alone."),
+    "distribution": (_TEXT, "Decides how many stay in each layer; its name alone."),
+    "options": (_TEXT, "Of pruner and distribution, those that are not as by default; empty as a rule."),
+    "pruner_title": (_TEXT, "What figures call the pruner; null: by its name."),
+    "distribution_title": (_TEXT, "What figures call the distribution; null: by its name."),
+    "budget": (_TEXT, "nominal, or corrected: functional counts of the method that it is compared with."),
     "rounding": (_TEXT, "floor or exact."),
-    "node_counts": (_TEXT, "MiCA's choice from equation 3."),
     "log10_ratio": (_REAL, "log10 of the nominal compression ratio; 0 for dense."),
     "seed": (_WHOLE, "Of all random streams."),
     "classes": (_WHOLE, "Number of outputs."),
@@ -38,33 +40,42 @@ _AXES: Columns = {
 }
 
 
-def write_tables(stored: Iterable[Stored], folder: Folder) -> list[str]:
-    """Write trials, layers and epochs; returns their names below the folder."""
-    names = []
-    for name, table in tables(stored).items():
+def write_tables(stored: Iterable[Stored], folder: Folder) -> dict[str, pa.Table]:
+    """Write trials, layers and epochs; returns the tables by their names below the folder."""
+    items = list(stored)
+    found = {
+        f"{TABLES}/trials.parquet": trials_table(items),
+        f"{TABLES}/layers.parquet": layers_table(items),
+        f"{TABLES}/epochs.parquet": epochs_table(items),
+    }
+    for name, table in found.items():
         buffer = BytesIO()
         pq.write_table(table, buffer, compression="zstd")
-        names.append(f"{TABLES}/{name}.parquet")
-        folder.write(names[-1], buffer.getvalue())
-    return names
+        folder.write(name, buffer.getvalue())
+    return found
 
 
-def tables(stored: Iterable[Stored]) -> dict[str, pa.Table]:
-    """`trials`, `layers` and `epochs`, their columns documented in the fields' metadata."""
-    stored = sorted(stored, key=_order)
-    layers = [{"trial_key": item.key, **_row(row)} for item in stored for row in item.record.layers]
-    epochs = [{"trial_key": item.key, **_row(row)} for item in stored for row in item.record.epochs]
-    return {
-        "trials": _table([_trial_row(item) for item in stored], _trial_columns()),
-        "layers": _table(layers, {**_KEY, **_columns(LayerRow)}),
-        "epochs": _table(epochs, {**_KEY, **_columns(EpochRow)}),
-    }
+def trials_table(stored: Iterable[Stored]) -> pa.Table:
+    """A row a trial, its columns documented in the fields' metadata; likewise below."""
+    parts = _columns(MaskSummary, "mask_") | _columns(Results) | _columns(Protocol, "protocol_")
+    rows = [_trial_row(item) for item in _sorted(stored)]
+    return pa.Table.from_pylist(rows, schema=_schema(_KEY | _AXES | parts | _columns(Provenance)))
 
 
-def trials_frame(stored: Iterable[Stored]) -> pd.DataFrame:
-    """The table `trials` for pandas."""
-    frame: pd.DataFrame = tables(stored)["trials"].to_pandas()
-    return frame
+def layers_table(stored: Iterable[Stored]) -> pa.Table:
+    """A row a trial and layer."""
+    return _parts_table([(item.key, row) for item in _sorted(stored) for row in item.record.layers], LayerRow)
+
+
+def epochs_table(stored: Iterable[Stored]) -> pa.Table:
+    """A row a trial and epoch."""
+    return _parts_table([(item.key, row) for item in _sorted(stored) for row in item.record.epochs], EpochRow)
+
+
+def _parts_table(rows: Sequence[tuple[str, BaseModel]], kind: type[BaseModel]) -> pa.Table:
+    """Column by column: there may be a million epochs."""
+    values = {name: [_plain(getattr(row, name)) for _, row in rows] for name in kind.model_fields}
+    return pa.table({"trial_key": [key for key, _ in rows], **values}, schema=_schema(_KEY | _columns(kind)))
 
 
 def _trial_row(item: Stored) -> dict[str, Any]:
@@ -75,9 +86,12 @@ def _trial_row(item: Stored) -> dict[str, Any]:
         "sweep": item.sweep,
         "dataset": spec.data.label,
         "model": spec.model.label,
-        "method": spec.method.name,
+        "method": method.name,
         "pruner": method.pruner.name,
         "distribution": method.distribution.name,
+        "options": _options(method),
+        "pruner_title": method.pruner.title,
+        "distribution_title": method.distribution.title,
         "classes": record.layers[-1].shape[0] if record.layers else None,
         "outcome": record.outcome,
         "error": record.error,
@@ -89,9 +103,15 @@ def _trial_row(item: Stored) -> dict[str, Any]:
     }
 
 
-def _trial_columns() -> Columns:
-    parts = _columns(MaskSummary, "mask_") | _columns(Results) | _columns(Protocol, "protocol_")
-    return _KEY | _AXES | parts | _columns(Provenance)
+def _options(method: Method) -> str:
+    """`node_counts=max, iterations=30`; a name that both parts have says whose it is."""
+    parts = (method.pruner, method.distribution)
+    shared = parts[0].all_options.keys() & parts[1].all_options.keys()
+    return ", ".join(
+        f"{part.name}.{name}={value}" if name in shared else f"{name}={value}"
+        for part in parts
+        for name, value in part.written.items()
+    )
 
 
 _PREFIXED = {"digest", *Protocol.model_fields}
@@ -111,7 +131,7 @@ def _plain(value: Any) -> Any:
     """Tuples and mappings as text; the rest as it is."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items())
-    return ",".join(map(str, value)) if isinstance(value, list) else value
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _columns(part: type[BaseModel], prefix: str = "") -> Columns:
@@ -128,10 +148,15 @@ def _arrow_type(annotation: Any) -> pa.DataType:
     return plain.get(options.pop(), _TEXT) if len(options) == 1 else _TEXT
 
 
-def _table(rows: list[dict[str, Any]], columns: Columns) -> pa.Table:
-    """Typed even where there is no row, or nothing but nulls in a column."""
+def _schema(columns: Columns) -> pa.Schema:
+    """Types, even where there is no row or nothing but nulls in a column, and descriptions."""
     fields = [pa.field(name, kind, metadata={"description": text}) for name, (kind, text) in columns.items()]
-    return pa.Table.from_pylist(rows, schema=pa.schema(fields))
+    return pa.schema(fields)
+
+
+def _sorted(stored: Iterable[Stored]) -> list[Stored]:
+    """So that tables do not depend on the order in which trials ended."""
+    return sorted(stored, key=_order)
 
 
 def _order(item: Stored) -> tuple[Any, ...]:

@@ -1,17 +1,21 @@
 """Records as tables: a row a trial, a row a layer, a row an epoch; every column typed and described."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mica.named import Named
+from mica.pruning.methods import Method
 from mica.sweep.drive.worker import failed
 from mica.sweep.store.folder import Folder
 from mica.sweep.store.records import Stored
-from mica.sweep.store.tables import tables, trials_frame, write_tables
+from mica.sweep.store.tables import epochs_table, layers_table, trials_table, write_tables
 from mica.trial import run
+from tests.sweep.sample import stored
 from tests.trial.sample import EDGES, tiny
 
 COLUMNS = {
@@ -22,7 +26,8 @@ COLUMNS = {
     "functional_node_share": "double", "test_top1": "double", "test_top1_at_best_val": "double",
     "test_top1_max": "double", "val_top1": "double", "epochs": "int64", "flops_dense": "int64",
     "flops_masked": "int64", "flops_compact": "int64", "seconds_mask": "double", "seconds_train": "double",
-    "rounding": "string", "node_counts": "string", "test_top5": "double", "seconds_data": "double",
+    "rounding": "string", "options": "string", "pruner_title": "string",
+    "distribution_title": "string", "test_top5": "double", "seconds_data": "double",
     "host": "string", "device": "string", "versions": "string", "error": "string", "protocol_lr": "double",
     "protocol_epochs": "int64", "protocol_nesterov": "bool", "protocol_train_size": "int64",
 }  # fmt: skip
@@ -41,13 +46,17 @@ def items() -> list[Stored]:
 
 @pytest.fixture(scope="module")
 def trials(items: list[Stored]) -> pd.DataFrame:
-    return trials_frame(items).set_index("outcome")
+    return trials_table(items).to_pandas().set_index("outcome")
+
+
+def tables(items: list[Stored]) -> dict[str, pa.Table]:
+    return {"trials": trials_table(items), "layers": layers_table(items), "epochs": epochs_table(items)}
 
 
 def test_the_columns_of_the_trials_and_their_types(items: list[Stored]) -> None:
-    schema = tables(items)["trials"].schema
+    schema = trials_table(items).schema
     assert {name: str(schema.field(name).type) for name in COLUMNS} == COLUMNS
-    assert tables([])["trials"].schema == schema
+    assert trials_table([]).schema == schema
 
 
 def test_every_column_of_every_table_says_what_it_is(items: list[Stored]) -> None:
@@ -91,6 +100,32 @@ def test_the_dense_network_has_neither_pruner_nor_distribution(trials: pd.DataFr
     assert (row["pruner"], row["distribution"], row["log10_ratio"]) == ("none", "none", 0)
 
 
+def row_of(method: str | Method) -> dict[str, Any]:
+    (row,) = trials_table([stored(spec=tiny(method=method))]).to_pylist()
+    return row
+
+
+def test_a_method_s_options_stand_in_its_name_and_beside_it() -> None:
+    row = row_of("mica(node_counts=max)-synflow(iterations=30)")
+    assert row["method"] == "mica(node_counts=max)-synflow(iterations=30)"
+    assert (row["pruner"], row["distribution"]) == ("mica", "synflow")
+    assert row["options"] == "node_counts=max, iterations=30"
+    assert row_of("mica(node_counts=random)-igq")["options"] == ""
+
+
+def test_an_option_that_both_parts_have_says_whose_it_is() -> None:
+    parts = {name: Named(name=name, options={"alpha": 1}, defaults={"beta": 2}) for name in ("a:p", "a:d")}
+    row = row_of(Method(pruner=parts["a:p"], distribution=parts["a:d"]))
+    assert row["options"] == "a:p.alpha=1, a:d.alpha=1"
+
+
+def test_titles_stand_beside_the_names() -> None:
+    titled = Named(name="mica", options={"node_counts": "max"}, title="MiCA max")
+    row = row_of(Method(pruner=titled, distribution=Named(name="igq")))
+    assert (row["method"], row["pruner_title"]) == ("mica(node_counts=max)-igq", "MiCA max")
+    assert row["distribution_title"] is None
+
+
 def test_layers_and_epochs_belong_to_their_trials(items: list[Stored]) -> None:
     found = {name: table.to_pandas() for name, table in tables(items).items()}
     for name in ("layers", "epochs"):
@@ -107,7 +142,7 @@ def test_layers_and_epochs_belong_to_their_trials(items: list[Stored]) -> None:
 
 
 def test_a_loss_that_is_not_finite_is_null(items: list[Stored]) -> None:
-    epochs = tables(items)["epochs"].to_pandas()
+    epochs = epochs_table(items).to_pandas()
     assert epochs[epochs["trial_key"] == "2" * 64]["val_loss"].isna().any()
     assert epochs[epochs["trial_key"] == "0" * 64].notna().all(axis=None)
 
@@ -118,10 +153,10 @@ def test_rows_do_not_depend_on_the_order_in_which_trials_ended(items: list[Store
 
 
 def test_files_keep_types_and_descriptions(items: list[Stored], tmp_path: Path) -> None:
-    names = write_tables(items, Folder(str(tmp_path)))
-    assert names == ["tables/trials.parquet", "tables/layers.parquet", "tables/epochs.parquet"]
+    written = write_tables(items, Folder(str(tmp_path)))
+    assert list(written) == ["tables/trials.parquet", "tables/layers.parquet", "tables/epochs.parquet"]
     table = pq.read_table(tmp_path / "tables" / "trials.parquet")
-    assert table.equals(tables(items)["trials"])
+    assert table.equals(trials_table(items))
     assert b"description" in table.schema.field("test_top1").metadata
     assert pd.read_parquet(tmp_path / "tables" / "epochs.parquet").shape[0] == sum(
         len(item.record.epochs) for item in items
@@ -129,5 +164,5 @@ def test_files_keep_types_and_descriptions(items: list[Stored], tmp_path: Path) 
 
 
 def test_a_column_of_nothing_but_nulls_has_its_type(items: list[Stored]) -> None:
-    only_failed = tables(items[3:])["trials"]
+    only_failed = trials_table(items[3:])
     assert only_failed.schema.field("test_top1").type == pa.float64()
