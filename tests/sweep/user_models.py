@@ -60,7 +60,7 @@ def deadly(input_shape, classes):
 
 
 def orphaning(input_shape, classes):
-    """The first of all kills the sweep's queue."""
+    """The first of all kills the sweep's desk."""
     class Orphaning(Placed):
         note = "orphaned"
         def to(self, device):
@@ -68,7 +68,7 @@ def orphaning(input_shape, classes):
             super().to(device)
             if first:
                 for command in Path("/proc").glob("[0-9]*/cmdline"):
-                    if command.read_bytes().startswith(b"ray::TrialQueue"):
+                    if command.read_bytes().startswith(b"ray::Desk"):
                         os.kill(int(command.parent.name), signal.SIGKILL)
             return self
     return Orphaning(*sound(input_shape, classes))

@@ -14,7 +14,7 @@ from mica.errors import UserError
 from mica.sweep.store import records as store_module
 from mica.sweep.store.folder import Folder
 from mica.sweep.store.layout import RECORDS, SEGMENTS, SET_ASIDE, record_path
-from mica.sweep.store.records import Store, done
+from mica.sweep.store.records import Store
 from mica.trial.record import RECORD_VERSION
 from tests.sweep.sample import stored
 
@@ -292,12 +292,6 @@ def test_two_processes_that_write_one_key_leave_a_whole_record(local: Store) -> 
     assert len(local.folder.list("")) == 1
 
 
-def test_all_outcomes_are_done_and_failed_ones_can_be_retried() -> None:
-    outcomes = dict(zip("abcd", ("completed", "collapsed", "diverged", "failed"), strict=True))
-    assert done(outcomes, retry_failed=False) == set("abcd")
-    assert done(outcomes, retry_failed=True) == set("abc")
-
-
 @pytest.mark.parametrize("place", ["nosuch://bucket/x", "s3://bucket/x?nonsense=1"])
 def test_a_place_that_cannot_be_understood(place: str) -> None:
     with pytest.raises(UserError, match="cannot be opened"):
@@ -319,3 +313,9 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         Folder(str(tmp_path / "file" / "results")).check_writable()
+
+
+def test_a_place_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=f"storage {tmp_path}/file: is a file; allowed is a folder"):
+        Folder(str(tmp_path / "file"))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mica.sweep.track.projection import Projection, Report, default_uri, sync
+from mica.sweep.track.projection import Projection, Tally, default_uri, sync
 from mica.trial import Record
-from tests.sweep.mlflow_records import KILLED, by_key, closed_port, died, made, runs
+from tests.sweep.track.mlflow_records import KILLED, by_key, closed_port, died, made, runs
 
 NAMES = count()
 
@@ -30,7 +30,7 @@ def sweep() -> str:
 def test_a_child_shows_its_record(uri: str, sweep: str) -> None:
     from mlflow import MlflowClient
 
-    assert sync(uri, sweep, [("k", made())]) == Report(logged=1)
+    assert sync(uri, sweep, [("k", made())]) == Tally(logged=1)
     (child,) = runs(uri, sweep)
     (parent,) = runs(uri, sweep, "mica.sweep")
     assert child.info.run_name == "MLP mica-igq 10^1.5 seed 0"
@@ -41,7 +41,7 @@ def test_a_child_shows_its_record(uri: str, sweep: str) -> None:
     }.items()  # fmt: skip
     assert child.data.params.items() >= {
         "dataset": "digits", "model": "MLP", "method": "mica-igq", "pruner": "mica", "distribution": "igq",
-        "budget": "nominal", "log10_ratio": "1.5", "seed": "0", "rounding": "floor", "node_counts": "random",
+        "budget": "nominal", "log10_ratio": "1.5", "seed": "0", "rounding": "floor",
         "protocol.lr": "0.1", "protocol.epochs": "3", "protocol.lr_drops": "0.375,0.75",
     }.items()  # fmt: skip
     assert "protocol.train_size" not in child.data.params
@@ -81,11 +81,11 @@ def test_long_curves_arrive_whole(uri: str, sweep: str) -> None:
 
 def test_again_adds_only_what_is_missing(uri: str, sweep: str) -> None:
     items = [(f"k{seed}", made(seed)) for seed in range(4)]
-    assert sync(uri, sweep, items[:3]) == Report(logged=3)
+    assert sync(uri, sweep, items[:3]) == Tally(logged=3)
     # As it comes back from the store.
     items = [(key, Record.model_validate_json(record.model_dump_json())) for key, record in items]
-    assert sync(uri, sweep, items) == Report(logged=1, present=3)
-    assert sync(uri, sweep, items) == Report(present=4)
+    assert sync(uri, sweep, items) == Tally(logged=1, present=3)
+    assert sync(uri, sweep, items) == Tally(present=4)
     assert len(by_key(uri, sweep)) == 4
     assert len(runs(uri, sweep, "mica.sweep")) == 1
 
@@ -95,7 +95,7 @@ def test_a_failed_trial_that_was_run_again_is_replaced(uri: str, sweep: str) -> 
     (child,) = runs(uri, sweep)
     assert child.info.status == "FAILED"
     assert "out of memory" in child.data.tags["mlflow.note.content"]
-    assert sync(uri, sweep, [("k", made())]) == Report(logged=1)
+    assert sync(uri, sweep, [("k", made())]) == Tally(logged=1)
     assert by_key(uri, sweep)["k"].info.status == "FINISHED"
 
 
@@ -103,13 +103,13 @@ def test_what_a_killed_process_left_is_completed(tmp_path: Path, sweep: str) -> 
     from mlflow import MlflowClient
 
     uri, here = default_uri(tmp_path / "new"), Path(__file__).parent
-    arguments = [sys.executable, "-c", KILLED, uri, sweep, str(here), str(here.parents[1])]
+    arguments = [sys.executable, "-c", KILLED, uri, sweep, str(here), str(here.parents[2])]
     killed = subprocess.run(arguments, check=False, capture_output=True, text=True)
     assert (killed.returncode, killed.stdout, killed.stderr) == (9, "", ""), "it died in silence"
     states = {key: run.info.status for key, run in by_key(uri, sweep).items()}
     assert states == {"k0": "FINISHED", "k1": "RUNNING"}
 
-    assert sync(uri, sweep, [(f"k{seed}", made(seed)) for seed in range(3)]) == Report(logged=2, present=1)
+    assert sync(uri, sweep, [(f"k{seed}", made(seed)) for seed in range(3)]) == Tally(logged=2, present=1)
     found = by_key(uri, sweep)
     assert {key: run.info.status for key, run in found.items()} == dict.fromkeys(found, "FINISHED")
     curve = MlflowClient(uri).get_metric_history(found["k1"].info.run_id, "test_top1")
@@ -126,7 +126,7 @@ def test_of_two_runs_of_one_trial_one_stays(uri: str, sweep: str) -> None:
     assert experiment is not None
     client.create_run(experiment.experiment_id, tags={"mica.trial_key": "k"})
     client.create_run(experiment.experiment_id, tags={"mica.sweep": sweep})
-    assert sync(uri, sweep, [("k", made())]) == Report(present=1)
+    assert sync(uri, sweep, [("k", made())]) == Tally(present=1)
     assert by_key(uri, sweep)["k"].info.status == "FINISHED"
     assert len(runs(uri, sweep, "mica.sweep")) == 1
 
@@ -137,7 +137,7 @@ def test_a_parent_that_was_deleted_is_replaced(uri: str, sweep: str) -> None:
     sync(uri, sweep, [("k", made())])
     (parent,) = runs(uri, sweep, "mica.sweep")
     MlflowClient(uri).delete_run(parent.info.run_id)
-    assert sync(uri, sweep, [("k", made())]) == Report(present=1)
+    assert sync(uri, sweep, [("k", made())]) == Tally(present=1)
     (parent,) = runs(uri, sweep, "mica.sweep")
     assert by_key(uri, sweep)["k"].data.tags["mlflow.parentRunId"] == parent.info.run_id
 
@@ -156,17 +156,17 @@ def test_an_experiment_that_was_deleted_comes_back(uri: str, sweep: str) -> None
 
 def test_one_record_that_cannot_be_logged_does_not_hold_up_the_rest(uri: str, sweep: str) -> None:
     odd = made(1).model_copy(update={"spec": made(1).spec.model_copy(update={"method": "nonsense"})})
-    report = sync(uri, sweep, [("k0", made(0)), ("k1", odd), ("k2", made(2))])
-    assert (report.logged, report.failed) == (2, 1)
-    assert report.error is not None and "nonsense" in report.error
+    tally = sync(uri, sweep, [("k0", made(0)), ("k1", odd), ("k2", made(2))])
+    assert (tally.logged, tally.failed) == (2, 1)
+    assert tally.error is not None and "nonsense" in tally.error
 
 
 def test_sync_gives_up_on_a_server_that_is_down(sweep: str) -> None:
     begin = time.monotonic()
     address = f"http://127.0.0.1:{closed_port()}"
-    report = sync(address, sweep, ((f"k{seed}", made(seed)) for seed in range(50)))
-    assert (report.logged, report.failed) == (0, 50)
-    assert report.error is not None and "127.0.0.1" in report.error
+    tally = sync(address, sweep, ((f"k{seed}", made(seed)) for seed in range(50)))
+    assert (tally.logged, tally.failed) == (0, 50)
+    assert tally.error is not None and "127.0.0.1" in tally.error
     assert time.monotonic() - begin < 10
 
 
@@ -175,7 +175,7 @@ def test_records_are_not_read_for_nobody(sweep: str) -> None:
     read: list[str] = []
     for seed in range(3):
         projection.log(f"k{seed}", lambda: read.append("read") or made())
-    assert projection.report().failed == 3
+    assert projection.tally().failed == 3
     assert not read
 
 

@@ -10,10 +10,10 @@ from mica.sweep.drive import worker
 from mica.sweep.drive.worker import run_and_store
 from mica.sweep.store.records import Store
 from mica.trial import Record
-from mica.trial.runner import open_data
+from mica.trial.spec import open_data
 from tests.trial.sample import DATA, tiny
 
-KEY = "a" * 64
+KEY = tiny().key
 NO_GPU = "cuda:99"
 """No machine of ours has so many."""
 
@@ -27,7 +27,7 @@ def bug() -> Dataset:
 
 
 def run_on(device: str, folder: Path, load=data) -> Record:
-    return run_and_store(KEY, "tiny", tiny(), Store(str(folder)), load=load, device=device)
+    return run_and_store(tiny(), "tiny", Store(str(folder)), load=load, device=device)
 
 
 def test_an_exception_becomes_a_record(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from mica.sweep.store.records import Store, Stored
 from mica.sweep.track.process import Tracker
-from mica.sweep.track.projection import Report, default_uri, sync
-from tests.sweep.mlflow_records import closed_port, made, runs
+from mica.sweep.track.projection import Tally, default_uri, sync
+from tests.sweep.track.mlflow_records import closed_port, made, runs
 
 SWEEP = "a sweep"
 RECORDS = {f"k{seed}": made(seed) for seed in range(3)}
@@ -40,17 +40,17 @@ def started(uri: str, store: str, keys: list[str], warnings: list[str]) -> Track
 
 def test_it_logs_in_the_background(store: str, warnings: list[str]) -> None:
     uri = default_uri(store)
-    report = started(uri, store, [*RECORDS], warnings).close()
-    assert (report.logged + report.present, report.failed) == (3, 0)
-    assert sync(uri, SWEEP, RECORDS.items()) == Report(present=3)
+    tally = started(uri, store, [*RECORDS], warnings).close()
+    assert (tally.logged + tally.present, tally.failed) == (3, 0)
+    assert sync(uri, SWEEP, RECORDS.items()) == Tally(present=3)
     assert {run.info.status for run in runs(uri, SWEEP, "mica.sweep")} == {"FINISHED"}
     assert not warnings
 
 
 def test_a_record_that_cannot_be_read_is_missed_alone(store: str, warnings: list[str]) -> None:
-    report = started(default_uri(store), store, ["k0", "gone", "k2"], warnings).close()
-    assert (report.logged + report.present, report.failed) == (2, 1)
-    assert report.error == "LookupError: the record of gone has vanished"
+    tally = started(default_uri(store), store, ["k0", "gone", "k2"], warnings).close()
+    assert (tally.logged + tally.present, tally.failed) == (2, 1)
+    assert tally.error == "LookupError: the record of gone has vanished"
     assert len(warnings) == 1
 
 
@@ -73,15 +73,15 @@ def test_what_gets_no_time_is_done_by_the_driver(store: str, warnings: list[str]
     os.kill(tracker._process.pid, signal.SIGSTOP)
     for key in RECORDS:
         tracker.log(key)
-    report = tracker.close(1)
-    assert (report.logged + report.present, report.failed, report.error) == (3, 0, None)
+    tally = tracker.close(1)
+    assert (tally.logged + tally.present, tally.failed, tally.error) == (3, 0, None)
     assert not warnings
 
 
 def test_a_server_that_is_down_costs_one_warning(store: str, warnings: list[str]) -> None:
     uri = f"http://name:secret@127.0.0.1:{closed_port()}"
-    report = started(uri, store, [f"k{seed}" for seed in range(50)], warnings).close(30)
-    assert (report.logged, report.present, report.failed) == (0, 0, 50)
+    tally = started(uri, store, [f"k{seed}" for seed in range(50)], warnings).close(30)
+    assert (tally.logged, tally.present, tally.failed) == (0, 0, 50)
     assert len(warnings) == 1 and "the sweep goes on" in warnings[0]
     assert "secret" not in warnings[0]
 
@@ -97,15 +97,15 @@ def test_a_server_that_does_not_answer_is_not_waited_for_long(
     store: str, warnings: list[str], port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    report = started(f"http://127.0.0.1:{port}", store, [*RECORDS] * 100, warnings).close()
-    assert report.failed == 300
+    tally = started(f"http://127.0.0.1:{port}", store, [*RECORDS] * 100, warnings).close()
+    assert tally.failed == 300
     assert len(warnings) == 1 and "the sweep goes on" in warnings[0]
 
 
 def test_a_killed_driver_s_sweep_is_not_shown_as_finished(store: str, warnings: list[str]) -> None:
     uri = default_uri(store)
     tracker = started(uri, store, [*RECORDS], warnings)
-    while tracker._report.seen < 3:
+    while tracker._tally.seen < 3:
         time.sleep(0.1)
     process = tracker._process
     assert process.stdin is not None
@@ -119,6 +119,6 @@ def test_its_death_costs_one_warning(store: str, warnings: list[str]) -> None:
     os.kill(tracker._process.pid, signal.SIGKILL)
     for key in RECORDS:
         tracker.log(key)
-    report = tracker.close()
-    assert report == Report(failed=3, error="its process ended with exit code -9")
+    tally = tracker.close()
+    assert tally == Tally(failed=3, error="its process ended with exit code -9")
     assert len(warnings) == 1

@@ -44,7 +44,7 @@ def made(seed: int = 0, *, method: str = "mica-igq", epochs: int = 3, **fields: 
         "mask": MaskSummary(
             edges_total=640, edges_budget=20, edges_placed=20, edges_functional=16 if epochs else 0,
             corrected_ratio=40.0 if epochs else None, functional_node_share=0.5, flops_dense=1280,
-            flops_masked=40, digest="0f",
+            flops_masked=40, flops_compact=60, digest="0f",
         ),
         "layers": (
             LayerRow(

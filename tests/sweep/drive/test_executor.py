@@ -1,8 +1,8 @@
-"""What a trial asks of a cluster."""
+"""What a trial asks of a machine, and which trials are alike there."""
 
 import pytest
 
-from mica.sweep.drive.ray_cluster import need_among
+from mica.sweep.drive.executor import need_among, one_of_each_kind
 from mica.sweep.plan.spec import Resources
 from tests.trial.sample import tiny
 
@@ -18,3 +18,8 @@ def test_by_default_only_sweeps_that_train_ask_for_a_gpu(trials: list, gpus: flo
 
 def test_a_share_that_the_file_asks_for_holds_for_masks_too() -> None:
     assert need_among(Resources(gpu=0.25), [MASK], 0.0) == {"cpu": 1, "gpu": 0.25}
+
+
+def test_networks_and_splits_do_not_depend_on_method_ratio_or_seed() -> None:
+    trials = [TRAINS, MASK, tiny(seed=1), tiny(method="rpi-erk"), tiny(log10_ratio=1)]
+    assert [spec.protocol.epochs for spec in one_of_each_kind(trials)] == [3, 0]
