@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from mica import Masks
-from mica.bench.measurements import Figures, save
+from mica.bench.measurements import Measurements, save
 from mica.files import cache_folder, new_folder, write_file
 from mica.report.figures import _save
 from mica.sweep.store.folder import Folder
@@ -112,7 +112,7 @@ def test_a_process_killed_before_the_rename_leaves_nothing_half_done(tmp_path: P
 
 
 def _save_figures(place: Path) -> None:
-    save(Figures(device="cpu", host="", threads=1, started="", versions={}, peak_gflops={}))
+    save(Measurements(device="cpu", host="", threads=1, started="", versions={}, peak_gflops={}))
 
 
 WRITERS: dict[str, Callable[[Path], object]] = {
