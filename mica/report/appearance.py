@@ -1,6 +1,5 @@
 """How a method looks: the colour says the distribution, line and marker say the pruner, in every figure."""
 
-import hashlib
 from dataclasses import dataclass
 
 COLOURS = {
@@ -16,7 +15,7 @@ COLOURS = {
 }
 """Okabe and Ito's palette, then Tol's muted one: told apart with any colour vision."""
 
-_SPARE_COLOURS = ("#661100", "#117733", "#6699CC", "#AA4466", "#4477AA")
+SPARE_COLOURS = ("#661100", "#117733", "#6699CC", "#AA4466", "#4477AA")
 
 _TITLES = {
     "random": "RPI",
@@ -43,14 +42,16 @@ _LINES: dict[str, tuple[str | tuple[int, tuple[float, ...]], str]] = {
     "synflow": ((0, (4, 1.2, 1, 1.2)), ">"),
     "magnitude": ((0, (4, 1.2, 1, 1.2)), "X"),
 }
-"""Pruner family → dashes and marker. A user's own pruner gets the last entry of `_own`."""
+"""Pruner family → dashes and marker."""
 
-_SPARE_MARKERS = ("P", "h", "p", "8", "d")
-
-
-def _pick(options: tuple[str, ...], name: str) -> str:
-    """One of the options, the same one for the same name in every process."""
-    return options[hashlib.sha256(name.encode()).digest()[0] % len(options)]
+_SPARE_MARKERS = ("P", "*", "p", "d", "h")
+_SPARE_LINES: tuple[tuple[int, tuple[float, ...]], ...] = (
+    (0, (6, 1.2, 1, 1.2, 1, 1.2)),
+    (0, (8, 2.5)),
+    (0, (2, 1)),
+    (0, (5, 1, 2, 1)),
+)
+"""Of different lengths, so that it takes 20 looks until one comes again."""
 
 
 def title(name: str) -> str:
@@ -58,15 +59,28 @@ def title(name: str) -> str:
     return _TITLES.get(name, name.rpartition(":")[2])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Series:
     """One line of a figure, one row of a table: a method, its budget, and what else tells it apart."""
 
     method: str
+    """With all options, as a sweep file writes it: tells methods apart."""
     pruner: str
     distribution: str
     budget: str
     variant: str = ""
+    pruner_options: str = ""
+    """Those that are not as by default, `node_counts=max`; likewise the distribution's."""
+    distribution_options: str = ""
+    pruner_title: str = ""
+    """What a sweep file calls it; empty: as the paper does."""
+    distribution_title: str = ""
+    ambiguous: bool = False
+    """Whether another method of the table would be called alike."""
+    spare_look: int = 0
+    """Which of the lines and markers that no family has of its own; 0: its family's."""
+    spare_colour: int = 0
+    """Likewise of the colours."""
 
     @property
     def group(self) -> str:
@@ -81,55 +95,92 @@ class Series:
         return f"{self.pruner} (corrected)" if self.budget == "corrected" else self.pruner
 
     @property
+    def special(self) -> str:
+        """What needs a look of its own beside its family's; empty for a family as it is."""
+        own = "; ".join(filter(None, (self.pruner_options, self.distribution_options, self.variant)))
+        return f"{self.family}: {own}" if own or self.family not in _LINES else ""
+
+    @property
     def family_title(self) -> str:
-        """The family as the paper writes it."""
-        name = "RbPI" if self.family == "rbpi" else title(self.pruner)
-        return name + self._remarks
+        """The family as the paper writes it, and what tells it apart whatever the distribution is."""
+        if self.ambiguous:
+            return self.name
+        if self.distribution == "global":
+            return _remarked(
+                "RbPI", self.pruner_options and (self.pruner_title or self.pruner_options), *self._more
+            )
+        shares = self.distribution_options and (self.distribution_title or self.distribution_options)
+        return _remarked(self._pruner, self._pruner_remark, shares, *self._more)
 
     @property
     def group_title(self) -> str:
-        """The group as the paper writes it."""
-        return title(self.group)
+        """The group as the paper writes it; with options it stands beside others of its group."""
+        name, options = (
+            (self.pruner_title, self.pruner_options)
+            if self.distribution == "global"
+            else (self.distribution_title, self.distribution_options)
+        )
+        return (not options and name) or title(self.group)
 
     @property
     def label(self) -> str:
-        """`MiCA-IGQ`, `RbPI-SNIP`, `MiCA-ERK (corrected)`; `Dense`."""
+        """`MiCA-IGQ`, `RbPI-SNIP`, `MiCA-ERK (corrected)`, `MiCA-IGQ (node_counts=max)`; `Dense`."""
+        if self.ambiguous:
+            return _remarked(self.method, *self._more)
         if self.method == "dense":
-            return "Dense" + self._remarks
-        name = "RbPI" if self.family == "rbpi" else title(self.pruner)
-        return f"{name}-{title(self.group)}{self._remarks}"
+            return _remarked("Dense", *self._more)
+        if self.distribution == "global":
+            return _remarked(f"RbPI-{self._pruner}", self._pruner_remark, *self._more)
+        distribution = self.distribution_title or title(self.distribution)
+        options = "" if self.distribution_title else self.distribution_options
+        return _remarked(f"{self._pruner}-{distribution}", self._pruner_remark, options, *self._more)
 
     @property
     def name(self) -> str:
-        """As a sweep file writes it: `mica-igq`, `mica-erk (corrected)`."""
-        return self.method + self._remarks
+        """As a sweep file calls it: by its titles if it has any, else `mica-igq`, `mica-erk (corrected)`."""
+        titled = self.pruner_title or self.distribution_title
+        return self.label if titled else _remarked(self.method, *self._more)
 
     @property
-    def _remarks(self) -> str:
-        found = ", ".join(filter(None, ("corrected" if self.budget == "corrected" else "", self.variant)))
-        return f" ({found})" if found else ""
+    def _pruner(self) -> str:
+        return self.pruner_title or title(self.pruner)
+
+    @property
+    def _pruner_remark(self) -> str:
+        return "" if self.pruner_title else self.pruner_options
+
+    @property
+    def _more(self) -> tuple[str, str]:
+        return "corrected" if self.budget == "corrected" else "", self.variant
 
     @property
     def colour(self) -> str:
         """By distribution."""
-        return COLOURS.get(self.group) or _pick(_SPARE_COLOURS, self.group)
+        return COLOURS.get(self.group) or SPARE_COLOURS[(self.spare_colour - 1) % len(SPARE_COLOURS)]
 
     @property
     def line(self) -> str | tuple[int, tuple[float, ...]]:
-        """matplotlib's line style, by family."""
-        return _LINES[self.family][0] if self.family in _LINES else (0, (6, 1.2, 1, 1.2, 1, 1.2))
+        """matplotlib's line style, by family; a method with options has one of its own."""
+        if not self.spare_look and self.family in _LINES:
+            return _LINES[self.family][0]
+        return _SPARE_LINES[(self.spare_look - 1) % len(_SPARE_LINES)]
 
     @property
     def marker(self) -> str:
-        """matplotlib's marker, by family; variants of one method get markers of their own."""
-        if self.variant or self.family not in _LINES:
-            return _pick(_SPARE_MARKERS, self.family + self.variant)
-        return _LINES[self.family][1]
+        """matplotlib's marker, by family; a method with options has one of its own."""
+        if not self.spare_look and self.family in _LINES:
+            return _LINES[self.family][1]
+        return _SPARE_MARKERS[(self.spare_look - 1) % len(_SPARE_MARKERS)]
 
     @property
-    def order(self) -> tuple[int, str, int, str, str]:
+    def order(self) -> tuple[int, str, int, int, str, str]:
         """For sorting: by distribution as the paper has them, then MiCA, RPI, RbPI, the rest."""
         groups, families = list(COLOURS), list(_LINES)
         group = groups.index(self.group) if self.group in groups else len(groups)
         family = families.index(self.family) if self.family in families else len(families)
-        return group, self.group, family, self.method, self.variant
+        return group, self.group, family, self.spare_look, self.method, self.variant
+
+
+def _remarked(name: str, *remarks: str) -> str:
+    found = ", ".join(filter(None, remarks))
+    return f"{name} ({found})" if found else name

@@ -1,36 +1,58 @@
 """Cells: the trials that differ in their seed alone, seen together."""
 
+import dataclasses
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mica.report.appearance import Series
+from mica.report.appearance import COLOURS, Series
 
-CELL = ["dataset", "model", "method", "pruner", "distribution", "budget", "variant", "log10_ratio"]
+SERIES = [field.name for field in dataclasses.fields(Series)]
+"""What a line of a figure, a row of a table is told apart by, and called."""
+CELL = ["dataset", "model", *SERIES, "log10_ratio"]
 """What a cell's trials have in common."""
 
-_TELLING = re.compile(r"rounding|node_counts|protocol[._].*")
+_TELLING = re.compile(r"rounding|protocol[._].*")
 """Columns that may hold a grid's further axes."""
 
 
 def finished(trials: pd.DataFrame) -> pd.DataFrame:
     """The trials that left a mask, with the columns that reports add.
 
-    `variant`: what else tells a method's trials apart (`node_counts max`), empty where nothing does;
+    `variant`: what else tells a method's trials apart (`rounding exact`), empty where nothing does;
+    `ambiguous`, `spare_look`, `spare_colour`: as `Series` has them, the same in every figure;
     `log10_corrected`: null when infinite; `functional_share`: functional / placed edges, 0 when none
     is placed.
     """
     kept = trials[trials["outcome"] != "failed"].reset_index(drop=True)
     kept["variant"] = _variants(kept)
+    for column in ("pruner_title", "distribution_title"):
+        # A record knows the title that its own sweep file gave; a method has one in a report.
+        kept[column] = kept[column].fillna("").astype(str).groupby(kept["method"]).transform("max")
     for column in ("corrected_ratio", "test_top1", "test_top1_max", "functional_node_share"):
         kept[column] = kept[column].astype(float) if column in kept else np.nan
     kept["log10_corrected"] = np.log10(kept["corrected_ratio"])
     placed = kept["edges_placed"].astype(float)
     kept["functional_share"] = (kept["edges_functional"].astype(float) / placed).where(placed > 0, 0.0)
     kept["collapsed"] = kept["outcome"] == "collapsed"
-    return kept
+    return _with_looks(kept)
+
+
+def _with_looks(trials: pd.DataFrame) -> pd.DataFrame:
+    """What a series is called and looks like depends on which others there are."""
+    plain = [name for name in SERIES if name not in ("ambiguous", "spare_look", "spare_colour")]
+    found = trials[plain].drop_duplicates()
+    series = [Series(**dict(zip(plain, row, strict=True))) for row in found.itertuples(index=False)]
+    labels = Counter(each.label for each in series)
+    looks = sorted({each.special for each in series} - {""})
+    colours = sorted({each.group for each in series} - COLOURS.keys())
+    found["ambiguous"] = [labels[each.label] > 1 for each in series]
+    found["spare_look"] = [1 + looks.index(each.special) if each.special else 0 for each in series]
+    found["spare_colour"] = [1 + colours.index(each.group) if each.group in colours else 0 for each in series]
+    return trials.merge(found, on=plain, how="left")
 
 
 def _variants(trials: pd.DataFrame) -> pd.Series:
@@ -78,8 +100,8 @@ def cells(kept: pd.DataFrame, accuracy: str = "test_top1") -> pd.DataFrame:
 def by_series(rows: pd.DataFrame) -> list[tuple[Series, pd.DataFrame]]:
     """The cells of one data set and model, a method at a time, each sorted by ratio; dense left out."""
     found = [
-        (Series(*map(str, names)), part.sort_values("log10_ratio"))
-        for names, part in rows[rows["method"] != "dense"].groupby(CELL[2:-1])
+        (Series(**part.iloc[0][SERIES]), part.sort_values("log10_ratio"))
+        for _, part in rows[rows["method"] != "dense"].groupby(SERIES)
     ]
     return sorted(found, key=lambda pair: pair[0].order)
 

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mica.errors import DataError
-from mica.pruning.methods import parse_method
 from mica.report.appearance import Series
-from mica.report.cells import cells, finished
+from mica.report.cells import SERIES, cells, finished
 
 PUBLISHED = "MICA_PUBLISHED"
 """Environment variable: path of a CSV of published points."""
@@ -63,14 +62,10 @@ def published_series(
         published["model"].map(_plain) == _plain(trials["model"].iloc[0])
     )
     points = published[same & published["corrected_ratio"].notna()]
-    ours = trials[["method", "budget"]].drop_duplicates()
-    points = points.merge(ours, on=["method", "budget"])
     points = points.assign(x=np.log10(points["corrected_ratio"]), accuracy=points["test_top1_percent"])
-    found = []
-    for (name, budget), rows in points.groupby(["method", "budget"]):
-        method = parse_method(str(name))
-        found.append((Series(str(name), method.pruner.name, method.distribution.name, str(budget)), rows))
-    return found
+    ours = trials.loc[trials["variant"] == "", SERIES].drop_duplicates()
+    points = points[["method", "budget", "x", "accuracy"]].merge(ours, on=["method", "budget"])
+    return [(Series(**rows.iloc[0][SERIES]), rows) for _, rows in points.groupby(SERIES)]
 
 
 def compare(trials: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:

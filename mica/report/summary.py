@@ -19,8 +19,8 @@ _PADDING = 2
 def summary(trials: pd.DataFrame) -> pd.DataFrame:
     """A row a cell, the trials that differ in their seed alone; failed trials are left out.
 
-    Columns: `dataset`, `model`, `method`, `pruner`, `distribution`, `budget`, `variant` (what else tells
-    a method's trials apart, empty as a rule), `log10_ratio`, `seeds`, `collapsed` (how many of them),
+    Columns: `dataset`, `model`, those of `mica.report.appearance.Series` (`method`, `budget`, `variant`, what
+    else tells a method's trials apart, empty as a rule, …), `log10_ratio`, `seeds`, `collapsed` (how many),
     `test_top1_mean` and `test_top1_std` (percent; of the seeds that were trained; the sample's standard
     deviation), `corrected_ratio` (mean of the finite ones), `functional_share` (functional / placed
     edges, mean).

@@ -90,7 +90,7 @@ def test_a_folder_is_read_without_any_of_the_user_s_code(tmp_path: Path, sweep: 
     assert "mine(alpha=2.0)-" in done.stdout and "Mine" in done.stdout
     trials = pd.read_parquet(tmp_path / "results/tiny/tables/trials.parquet")
     assert set(trials["pruner"]) == {"mica", "gone_of_mine:mine"}
-    assert set(trials["options"]) == {"", "alpha=2.0, beta=3"}
+    assert set(trials["pruner_options"]) == {"", "alpha=2.0"}
 
 
 def test_a_sweep_file_of_code_that_is_gone_shows_all_records_and_says_why(

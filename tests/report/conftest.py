@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from mica.named import Named
 from mica.pruning.methods import parse_method
 
 Rows = Iterable[dict[str, Any]]
@@ -18,14 +19,20 @@ def trial(method: str, log10_ratio: float, seed: int, top1: float | None, **colu
     alive = top1 is not None
     return {
         "trial_key": f"{method} {log10_ratio} {seed}", "sweep": "s", "dataset": "digits", "model": "mlp",
-        "method": method, "pruner": parsed.pruner, "distribution": parsed.distribution, "budget": "nominal",
-        "rounding": "floor", "node_counts": "random", "log10_ratio": log10_ratio, "seed": seed,
+        "method": parsed.name, "pruner": parsed.pruner.name, "distribution": parsed.distribution.name,
+        "pruner_options": _options(parsed.pruner), "distribution_options": _options(parsed.distribution),
+        "pruner_title": None, "distribution_title": None, "budget": "nominal",
+        "rounding": "floor", "log10_ratio": log10_ratio, "seed": seed,
         "outcome": "completed" if alive else "collapsed", "edges_total": 10_000, "edges_placed": placed,
         "edges_functional": placed if alive else 0,
         "corrected_ratio": 10.0**log10_ratio if alive else None,
         "functional_node_share": 0.5 if alive else 0.0, "classes": 10, "epochs": 3 if alive else 0,
         "test_top1": top1, "test_top1_max": top1 + 1 if alive else None, "protocol_lr": 0.1,
     } | columns  # fmt: skip
+
+
+def _options(part: Named) -> str:
+    return ", ".join(f"{name}={value}" for name, value in part.written.items())
 
 
 @pytest.fixture

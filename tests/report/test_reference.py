@@ -70,6 +70,14 @@ def test_only_our_methods_and_finite_ratios_are_taken(trials: pd.DataFrame, file
     }
 
 
+def test_a_method_of_the_user_s_own_is_matched_by_its_name_alone(trials: pd.DataFrame, file: Path) -> None:
+    name = "no.such:pruner-erk"
+    file.write_text(CSV.replace("rpi-erk", name))
+    ours = trials.replace({"method": {"rpi-erk": name}, "pruner": {"random": "no.such:pruner"}})
+    found = published_series(published_points(file), finished(ours))
+    assert [series.label for series, _ in found] == ["MiCA-ERK", "pruner-ERK"]
+
+
 def test_another_data_set_has_no_crosses(trials: pd.DataFrame, file: Path) -> None:
     other = finished(trials.assign(dataset="synthetic"))
     assert "highest" not in next(pages(other, published_points(file))).y_label

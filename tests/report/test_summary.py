@@ -93,17 +93,34 @@ def test_many_ratios_are_broken_into_tables_that_fit(make: Make, width: int) -> 
 
 
 def test_variants_of_a_method_are_rows_of_their_own(trials: pd.DataFrame, make: Make) -> None:
-    more = [make("mica-erk", 1, seed, 80.0, node_counts="max") for seed in (0, 1)]
+    more = [make("mica-erk", 1, seed, 80.0, rounding="exact") for seed in (0, 1)]
     more += [make("mica-erk", 1, seed, 75.0, budget="corrected") for seed in (0, 1)]
     both = pd.concat([trials, pd.DataFrame(more)])
     text = printed(both)
     names = [
-        "mica-erk (node_counts random)",
-        "mica-erk (node_counts max)",
+        "mica-erk (rounding floor)",
+        "mica-erk (rounding exact)",
         "mica-erk (corrected)",
         "rpi-erk ",
     ]
     assert all(text.count(name) == 1 for name in names)
+
+
+def test_methods_with_options_are_rows_of_their_own(trials: pd.DataFrame, make: Make) -> None:
+    titled = make("mica(node_counts=min)-erk", 1, 0, 80.0, pruner_title="MiCA min")
+    both = pd.concat([trials, pd.DataFrame([make("mica(node_counts=max)-erk", 1, 0, 85.0), titled])])
+    rows = [
+        line.split("  ")[0].strip() for line in printed(both).splitlines() if "80.0" in line or "85" in line
+    ]
+    assert rows == ["mica(node_counts=max)-erk", "MiCA min-ERK"]
+    pasted = as_markdown(summary(both))
+    assert "| MiCA-ERK (node_counts=max) | 85.0 |" in pasted and "| MiCA min-ERK | 80.0 |" in pasted
+    assert "| MiCA-ERK | **91.0 ± 1.4** |" in pasted
+
+
+def test_a_title_that_only_some_of_the_records_know_is_the_method_s(trials: pd.DataFrame) -> None:
+    trials.loc[trials["method"].eq("mica-erk") & trials["seed"].eq(0), "pruner_title"] = "Ours"
+    assert printed(trials).count("Ours-ERK") == 1 and "mica-erk" not in printed(trials)
 
 
 def test_markdown_has_a_row_a_method_and_the_best_in_bold(trials: pd.DataFrame) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
-from mica.pruning.methods import Method
+from mica.named import Named
 from mica.sweep.store.folder import Folder
 from mica.sweep.store.layout import TABLES
 from mica.sweep.store.records import Stored
@@ -27,7 +27,8 @@ _AXES: Columns = {
     "method": (_TEXT, "Pruner and distribution, with the options of both, under one name."),
     "pruner": (_TEXT, "Decides which edges stay; its name alone."),
     "distribution": (_TEXT, "Decides how many stay in each layer; its name alone."),
-    "options": (_TEXT, "Of pruner and distribution, those that are not as by default; empty as a rule."),
+    "pruner_options": (_TEXT, "What the pruner has otherwise than by default; empty as a rule."),
+    "distribution_options": (_TEXT, "What the distribution has otherwise than by default; empty as a rule."),
     "pruner_title": (_TEXT, "What figures call the pruner; null: by its name."),
     "distribution_title": (_TEXT, "What figures call the distribution; null: by its name."),
     "budget": (_TEXT, "nominal, or corrected: functional counts of the method that it is compared with."),
@@ -89,7 +90,8 @@ def _trial_row(item: Stored) -> dict[str, Any]:
         "method": method.name,
         "pruner": method.pruner.name,
         "distribution": method.distribution.name,
-        "options": _options(method),
+        "pruner_options": _options(method.pruner),
+        "distribution_options": _options(method.distribution),
         "pruner_title": method.pruner.title,
         "distribution_title": method.distribution.title,
         "classes": record.layers[-1].shape[0] if record.layers else None,
@@ -103,15 +105,9 @@ def _trial_row(item: Stored) -> dict[str, Any]:
     }
 
 
-def _options(method: Method) -> str:
-    """`node_counts=max, iterations=30`; a name that both parts have says whose it is."""
-    parts = (method.pruner, method.distribution)
-    shared = parts[0].all_options.keys() & parts[1].all_options.keys()
-    return ", ".join(
-        f"{part.name}.{name}={value}" if name in shared else f"{name}={value}"
-        for part in parts
-        for name, value in part.written.items()
-    )
+def _options(part: Named) -> str:
+    """`node_counts=max, alpha=2`."""
+    return ", ".join(f"{name}={value}" for name, value in part.written.items())
 
 
 _PREFIXED = {"digest", *Protocol.model_fields}

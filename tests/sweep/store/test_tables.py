@@ -26,7 +26,8 @@ COLUMNS = {
     "functional_node_share": "double", "test_top1": "double", "test_top1_at_best_val": "double",
     "test_top1_max": "double", "val_top1": "double", "epochs": "int64", "flops_dense": "int64",
     "flops_masked": "int64", "flops_compact": "int64", "seconds_mask": "double", "seconds_train": "double",
-    "rounding": "string", "options": "string", "pruner_title": "string",
+    "rounding": "string", "pruner_options": "string",
+    "distribution_options": "string", "pruner_title": "string",
     "distribution_title": "string", "test_top5": "double", "seconds_data": "double",
     "host": "string", "device": "string", "versions": "string", "error": "string", "protocol_lr": "double",
     "protocol_epochs": "int64", "protocol_nesterov": "bool", "protocol_train_size": "int64",
@@ -109,14 +110,8 @@ def test_a_method_s_options_stand_in_its_name_and_beside_it() -> None:
     row = row_of("mica(node_counts=max)-synflow(iterations=30)")
     assert row["method"] == "mica(node_counts=max)-synflow(iterations=30)"
     assert (row["pruner"], row["distribution"]) == ("mica", "synflow")
-    assert row["options"] == "node_counts=max, iterations=30"
-    assert row_of("mica(node_counts=random)-igq")["options"] == ""
-
-
-def test_an_option_that_both_parts_have_says_whose_it_is() -> None:
-    parts = {name: Named(name=name, options={"alpha": 1}, defaults={"beta": 2}) for name in ("a:p", "a:d")}
-    row = row_of(Method(pruner=parts["a:p"], distribution=parts["a:d"]))
-    assert row["options"] == "a:p.alpha=1, a:d.alpha=1"
+    assert (row["pruner_options"], row["distribution_options"]) == ("node_counts=max", "iterations=30")
+    assert row_of("mica(node_counts=random)-igq")["pruner_options"] == ""
 
 
 def test_titles_stand_beside_the_names() -> None:
