@@ -124,15 +124,15 @@ def plan(sweep: Path, storage: str | None, keys: bool, as_json: bool) -> None:
     """
     from mica.bench.forecast import forecast
     from mica.bench.measurements import saved
-    from mica.cli.overview import list_trials, plan_table, planned
+    from mica.cli.planned import list_trials, planned, print_plan
     from mica.sweep.results import open_results
 
     results = open_results(sweep, storage)
-    hours = forecast(results, saved())
+    found = planned(results, forecast(results, saved()))
     if as_json:
-        _print_json(planned(results, hours))
+        _print_json(found)
     else:
-        out.print(plan_table(results, hours))
+        print_plan(found, results, out)
         if keys:
             for line in list_trials(results):
                 click.echo(line)
@@ -144,7 +144,7 @@ def plan(sweep: Path, storage: str | None, keys: bool, as_json: bool) -> None:
 @JSON
 def status(sweep: Path, storage: str | None, as_json: bool) -> None:
     """Say how far a sweep is, and why trials failed."""
-    from mica.cli.overview import print_status, status_of
+    from mica.cli.status import print_status, status_of
     from mica.sweep.results import open_results
 
     results = open_results(sweep, storage)
@@ -191,34 +191,36 @@ def report(sweep: Path, storage: str | None, published: str | None, form: str) -
 
 @main.command()
 @click.option("--model", required=True, help="Network: vgg16, resnet20, …, or package.module:function.")
-@click.option("--method", required=True, help="dense, rpi-erk, mica-igq, rbpi-synflow, …")
-@click.option("--log10-ratio", type=float, required=True, help="log10 of the compression ratio, such as 4.5.")
+@click.option("--method", required=True, help="dense, rpi-erk, 'mica(node_counts=max)-igq', rbpi-synflow, …")
+@click.option("--ratio", metavar="RATIO", help="All edges / kept edges, such as 1000 or 10^4.5.")
+@click.option("--log10-ratio", metavar="EXPONENT", help="Or its log10, such as 4.5.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--classes", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--input-shape", default="3x32x32", show_default=True, help="Of one image, CxHxW.")
 @click.option("--data", help="Data set for methods that score images; it then sets classes and shape.")
 @click.option("--budget", type=click.Choice(["nominal", "corrected"]), default="nominal", show_default=True)
 @click.option("--rounding", type=click.Choice(["floor", "exact"]), default="floor", show_default=True)
-@click.option(
-    "--node-counts", type=click.Choice(["random", "max", "min"]), default="random", show_default=True
-)
 @click.option("--save", type=click.Path(path_type=Path), help="Write the masks to this .npz file.")
 @JSON
-def inspect(as_json: bool, save: Path | None, **options: Any) -> None:
+def inspect(
+    as_json: bool, save: Path | None, ratio: str | None, log10_ratio: str | None, **options: Any
+) -> None:
     """Make one mask and show it, layer by layer."""
+    from mica.cli.ratio import one_ratio
     from mica.report.mask_table import mask_json, mask_table
     from mica.trial.single_mask import MaskRequest, make_mask
 
-    masks, summary, layers = make_mask(MaskRequest(**options))
+    found = make_mask(MaskRequest(log10_ratio=one_ratio(ratio, log10_ratio, options["method"]), **options))
     if save:
         try:
-            masks.save(save)
+            found.masks.save(save)
         except OSError as error:
             raise UserError(f"--save {save}: cannot be written: {error.strerror}") from error
     if as_json:
-        _print_json(mask_json(summary, layers))
+        _print_json(mask_json(found))
     else:
-        out.print(mask_table(summary, layers))
+        out.print(mask_table(found.summary, found.layers))
+        _print_note(str(found.scarcity) if found.scarcity else None)
 
 
 @main.command()
@@ -234,7 +236,7 @@ def trial(key: str, place: Path, storage: str | None, device: str | None, keep: 
 
     KEY is a trial's key or its beginning; `mica-sweep plan --keys` lists them. The store is not changed.
     """
-    from mica.cli.overview import print_rerun
+    from mica.cli.rerun import print_rerun
     from mica.sweep.results import find_trial
 
     print_rerun(find_trial(key, place, storage), out, device=device, keep=keep)

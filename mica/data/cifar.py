@@ -81,6 +81,8 @@ def _source(cifar: Cifar, root: str | None) -> DataSource:
         augment=AUGMENT,
         load=load,
         train_images=50_000,
+        image_shape=IMAGE_SHAPE,
+        classes=cifar.classes,
     )
 
 

@@ -115,6 +115,9 @@ class DataSource:
     """Decodes it; raises `DataError`. Can be pickled."""
     train_images: int | None = None
     """How many images its training part has, the validation's included, where that is known."""
+    image_shape: tuple[int, int, int] | None = None
+    """(C, H, W) of every image, where that is known before they are decoded; likewise `classes`."""
+    classes: int | None = None
 
 
 Find = Callable[..., DataSource]

@@ -39,6 +39,8 @@ def digits() -> DataSource:
         augment=AUGMENT,
         load=load_digits,
         train_images=1437,
+        image_shape=(1, 8, 8),
+        classes=10,
     )
 
 

@@ -40,6 +40,8 @@ def synthetic(
         augment=AUGMENT,
         load=partial(_load, classes, size, channels, train, test, seed),
         train_images=train,
+        image_shape=(channels, size, size),
+        classes=classes,
     )
 
 

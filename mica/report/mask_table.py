@@ -8,14 +8,20 @@ from rich import box
 from rich.table import Table
 
 from mica.trial.record import LayerRow, MaskSummary
+from mica.trial.single_mask import SingleMask
 
 _COLUMNS = ("nodes_in", "nodes_out", "placed", "functional")
 """Without the budget, which is what is placed: narrow terminals have room for these."""
 
 
-def mask_json(summary: MaskSummary, layers: Sequence[LayerRow]) -> dict[str, Any]:
+def mask_json(found: SingleMask) -> dict[str, Any]:
     """Everything about a mask; ratios and shares are null where nothing is functional."""
-    return {**summary.model_dump(), "layers": [row.model_dump() for row in layers]}
+    remarks = [str(found.scarcity)] if found.scarcity else []
+    return {
+        **found.summary.model_dump(),
+        "remarks": remarks,
+        "layers": [row.model_dump() for row in found.layers],
+    }
 
 
 def mask_table(summary: MaskSummary, layers: Sequence[LayerRow]) -> Table:

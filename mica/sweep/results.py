@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mica.data import DataSource
 from mica.errors import CodeError, DataError, UserError
+from mica.sweep.plan.remarks import default_protocols, scarce_edges
 from mica.sweep.plan.spec import load_home
 from mica.sweep.store.layout import RECORDS, SEGMENTS
 from mica.sweep.store.records import Store, Stored
@@ -33,6 +34,18 @@ class Results:
     note: str | None = None
     """Why these are not the trials of the sweep file, where they are not."""
 
+    @property
+    def missing(self) -> list[TrialSpec]:
+        """The trials that have no record."""
+        return [trial for key, trial in self.trials.items() if key not in self.stored]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What somebody should know before the sweep runs; nothing where no sweep file says what will."""
+        if not self.sources:
+            return []
+        return [*default_protocols(self.missing), *scarce_edges(self.missing, self.sources)]
+
     @cached_property
     def changed(self) -> Mapping[str, tuple[str, ...]]:
         """Keys of records made by other code of the user's than is there now → names of the functions.
@@ -42,7 +55,7 @@ class Results:
         found = {}
         for key, item in self.stored.items():
             before, now = item.record.spec.code, self.trials[key].code
-            names = tuple(name for name in now if before.get(name) != now[name])
+            names = tuple(sorted({name for name, _ in before.items() ^ now.items()}))
             if names and item.record.outcome != "failed":
                 found[key] = names
         return found

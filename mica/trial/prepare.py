@@ -78,10 +78,15 @@ def enlargement(model: str, image_shape: tuple[int, int, int]) -> int:
     return max(1, -(-models.get(model).smallest_side // min(image_shape[1:])))
 
 
+def input_shape(model: str, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Of an image as the network gets it."""
+    factor = enlargement(model, image_shape)
+    channels, height, width = image_shape
+    return channels, height * factor, width * factor
+
+
 def _network(spec: TrialSpec, dataset: Dataset) -> tuple[nn.Module, LayerGraph]:
-    factor = enlargement(spec.model.name, dataset.image_shape)
-    channels, height, width = dataset.image_shape
-    shape = (channels, height * factor, width * factor)
+    shape = input_shape(spec.model.name, dataset.image_shape)
     model = build(spec.model, input_shape=shape, classes=dataset.classes, seed=spec.seed)
     return model, trace(model, shape)
 

@@ -7,7 +7,8 @@ from mica.graph.tracing import trace
 from mica.masks import Masks
 from mica.models import build
 from mica.pruning.budgets import BudgetKind, Rounding
-from mica.pruning.methods import parse_method
+from mica.pruning.methods import DENSE, parse_method
+from mica.pruning.scarcity import Scarcity, scarcity
 from mica.pruning.sparsify import sparsify
 from mica.training.protocol import Protocol
 from mica.trial.inspection import inspect
@@ -32,8 +33,19 @@ class MaskRequest:
     rounding: Rounding
 
 
-def make_mask(request: MaskRequest) -> tuple[Masks, MaskSummary, tuple[LayerRow, ...]]:
-    """The mask, all in all and layer by layer.
+@dataclass(frozen=True)
+class SingleMask:
+    """A mask, all in all and layer by layer."""
+
+    masks: Masks
+    summary: MaskSummary
+    layers: tuple[LayerRow, ...]
+    scarcity: Scarcity | None
+    """What is wrong with the ratio, where it leaves fewer edges than layers."""
+
+
+def make_mask(request: MaskRequest) -> SingleMask:
+    """The mask that is asked for.
 
     Raises:
         UserError: an unknown name, an impossible ratio or shape, or images are needed and none are named.
@@ -67,7 +79,8 @@ def make_mask(request: MaskRequest) -> tuple[Masks, MaskSummary, tuple[LayerRow,
             budget=request.budget,
             rounding=request.rounding,
         )
-    return (masks, *inspect(graph, model, masks))
+    few = scarcity(graph, 10**request.log10_ratio, request.rounding) if method != DENSE else None
+    return SingleMask(masks, *inspect(graph, model, masks), few)
 
 
 def _parse_shape(text: str) -> tuple[int, ...]:

@@ -69,7 +69,7 @@ def test_an_unknown_command_or_option_is_wrong_use(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("lines", "message"), [
     ({"seed": "1"}, "sweep.yaml:9: seed: unknown key; allowed are data, models, methods"),
     ({"methods": "mica-ekr"}, "sweep.yaml:8: methods.0: unknown distribution 'ekr'"),
-    ({"ratios": "[10, 0.5]"}, "sweep.yaml:8: ratios: found the ratio 0.5"),
+    ({"ratios": "[10, 0.5]"}, "sweep.yaml:8: ratios: a compression ratio is all / kept edges, from 1 on"),
     ({"seeds": "[0, 1.5]"}, "sweep.yaml:8: seeds.1: found 1.5; allowed is a whole number"),
     ({"resources": "{cpu: 0}"}, "sweep.yaml:9: resources.cpu: found 0"),
     ({"budget": "corrected"}, "sweep.yaml: the sweep: impossible combination: budget: corrected"),
@@ -158,6 +158,36 @@ def test_inspect_shows_a_collapsed_mask() -> None:
     assert "collapsed" in inspect("--method", "rpi-erk", "--log10-ratio", "4.5").output
 
 
+@pytest.mark.parametrize("ratio", [
+    ("--ratio", "10^1"), ("--ratio", "10"), ("--ratio", "1e1"), ("--log10-ratio", "1.0"),
+    ("--log10-ratio", "1e0"),
+])  # fmt: skip
+def test_a_ratio_is_written_as_in_a_sweep_file(ratio: tuple[str, str]) -> None:
+    found = json.loads(inspect("--method", "mica-igq", *ratio, "--json").stdout)
+    assert found["digest"] == json.loads(inspect(*MICA, "--json").stdout)["digest"]
+
+
+def test_the_dense_network_needs_no_ratio() -> None:
+    found = json.loads(inspect("--method", "dense", "--json").stdout)
+    assert found["edges_placed"] == found["edges_total"] and found["remarks"] == []
+
+
+def test_a_method_s_options_change_the_mask() -> None:
+    most, least = (
+        json.loads(inspect("--method", f"mica(node_counts={counts})-igq", "--ratio", "100", "--json").stdout)
+        for counts in ("max", "min")
+    )
+    assert most["layers"][1]["nodes_in"] > least["layers"][1]["nodes_in"]
+
+
+def test_inspect_says_where_a_ratio_leaves_fewer_edges_than_layers() -> None:
+    result = inspect("--method", "mica-igq", "--ratio", "10^4.5")  # of 50,200 edges
+    assert "note: 2 edges for 3 layers: everything collapses" in result.stderr
+    found = json.loads(inspect("--method", "mica-igq", "--ratio", "10^4.5", "--json").stdout)
+    assert found["remarks"] == ["2 edges for 3 layers: everything collapses"]
+    assert "note" not in inspect("--method", "mica-igq", "--ratio", "10^4").stderr
+
+
 def test_inspect_shows_a_table_and_saves_the_mask(tmp_path: Path) -> None:
     result = inspect(*MICA, "--save", str(tmp_path / "masks.npz"))
     assert result.exit_code == 0
@@ -176,9 +206,16 @@ def test_inspect_scores_images_where_a_data_set_is_named() -> None:
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    (("--method", "mica-igq", "--log10-ratio", "-1"), "--log10-ratio is a number from 0 (dense) to 30"),
-    (("--method", "mica-igq", "--log10-ratio", "nan"), "found nan"),
-    (("--method", "mica-igq", "--log10-ratio", "big"), "'big' is not a valid float"),
+    (("--method", "mica-igq", "--log10-ratio", "-1"), "--log10-ratio: found -1; the log10 of a"),
+    (("--method", "mica-igq", "--log10-ratio", "nan"), "found 'nan'; allowed is a number from 0 to 30"),
+    (("--method", "mica-igq", "--log10-ratio", "big"), "--log10-ratio: found 'big'; allowed is"),
+    (("--method", "mica-igq", "--ratio", "0.5"), "--ratio: a compression ratio is all / kept"),
+    (("--method", "mica-igq", "--ratio", "10^big"), "a number from 1 on, or a power such as 10^4.5"),
+    (("--method", "mica-igq", "--ratio", "10^31"), "found 10^31; the log10 of a compression"),
+    ((*MICA, "--ratio", "10"), "--ratio and --log10-ratio say the same thing"),
+    (("--method", "mica-igq"), "Missing option '--ratio' (or '--log10-ratio')"),
+    (("--method", "mica(node_counts=maxi)-igq", "--ratio", "10"), "allowed are random, max, min"),
+    (("--method", "mica(nodes=max)-igq", "--ratio", "10"), "pruner 'mica' has no option 'nodes'"),
     (("--method", "mica-iqg", "--log10-ratio", "1"), "did you mean 'igq'"),
     (("--method", "rbpi-snip", "--log10-ratio", "1"), "name a data set with --data"),
     ((*MICA, "--model", "mpl"), "did you mean 'mlp'"),

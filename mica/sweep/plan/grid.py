@@ -6,7 +6,6 @@ from itertools import product
 
 from mica.data import DataSource
 from mica.errors import UserError
-from mica.models import models
 from mica.named import Named
 from mica.pruning.methods import DENSE, Method, combine
 from mica.pruning.sparsify import source_method
@@ -123,12 +122,6 @@ def _cells(axes: Axes, sweep: SweepSpec, sources: dict[str, DataSource]) -> Iter
                 compact=sweep.compact,
                 keep=sweep.keep,
             )
-
-
-def without_protocol(grid: Grid) -> list[str]:
-    """The models whose authors have not said how to train them: they go by the default protocol."""
-    names = {trial.model.name: trial.model.label for trial in grid.trials.values() if trial.protocol.epochs}
-    return [label for name, label in names.items() if models.get(name).protocol is None]
 
 
 def _protocol(axes: Axes, model: Named, source: DataSource) -> Protocol:

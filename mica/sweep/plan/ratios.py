@@ -5,7 +5,9 @@ from typing import Any
 
 from mica.pruning.budgets import check_ratio
 
+_FORM = "a number from 1 on, or a power such as 10^4.5"
 _FORMS = "a number from 1 on, a power such as 10^4.5, or a range {log10: {from: 0.5, to: 6, step: 0.5}}"
+_EXPONENTS = "a number from 0 to 30, such as 4.5"
 _DECIMALS = 6
 """Of a ratio's log10: what tells two cells of a grid apart."""
 
@@ -18,7 +20,17 @@ def log10_ratios(value: Any) -> tuple[float, ...]:
     """
     if isinstance(value, dict):
         return _from_mapping(value)
-    return tuple(_one(item) for item in (value if isinstance(value, list) else [value]))
+    return tuple(_one(item, _FORMS) for item in (value if isinstance(value, list) else [value]))
+
+
+def log10_ratio(value: Any) -> float:
+    """The log10 of one ratio, such as 1000 or 10^4.5; raises `ValueError`."""
+    return _one(value, _FORM)
+
+
+def exponent(value: Any) -> float:
+    """The log10 of a ratio, as it stands behind `log10`; raises `ValueError`."""
+    return _checked(_number(value, _EXPONENTS), value)
 
 
 def _from_mapping(value: dict[Any, Any]) -> tuple[float, ...]:
@@ -29,41 +41,41 @@ def _from_mapping(value: dict[Any, Any]) -> tuple[float, ...]:
         exponents = _range(exponents)
     elif not isinstance(exponents, list):
         exponents = [exponents]
-    return tuple(_checked(_number(exponent), exponent) for exponent in exponents)
+    return tuple(exponent(each) for each in exponents)
 
 
 def _range(bounds: dict[Any, Any]) -> list[float]:
     if set(bounds) != {"from", "to", "step"}:
         found = ", ".join(map(str, bounds)) or "none"
         raise ValueError(f"a log10 range has from, to and step, found {found}")
-    first, last, step = (_number(bounds[key]) for key in ("from", "to", "step"))
+    first, last, step = (_number(bounds[key], _EXPONENTS) for key in ("from", "to", "step"))
     if step <= 0 or last < first:
         raise ValueError(f"a log10 range goes up, found from {first} to {last} by {step}")
     count = math.floor((last - first) / step + 1e-9) + 1
     return [first + index * step for index in range(count)]
 
 
-def _one(value: Any) -> float:
+def _one(value: Any, forms: str) -> float:
     if isinstance(value, str) and value.startswith("10^"):
-        return _checked(_number(value.removeprefix("10^")), value)
-    number = _number(value)
+        return _checked(_number(value.removeprefix("10^"), forms), value)
+    number = _number(value, forms)
     check_ratio(number)
     return _checked(math.log10(number), value)
 
 
-def _checked(exponent: float, found: Any) -> float:
-    if not 0 <= exponent <= 30:
+def _checked(log10: float, found: Any) -> float:
+    if not 0 <= log10 <= 30:
         raise ValueError(f"found {found}; the log10 of a compression ratio lies between 0 and 30")
-    return round(exponent, _DECIMALS)
+    return round(log10, _DECIMALS)
 
 
-def _number(value: Any) -> float:
+def _number(value: Any, allowed: str) -> float:
     try:
         if isinstance(value, bool):
             raise ValueError
         number = float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"found {value!r}; allowed is {_FORMS}") from None
+        raise ValueError(f"found {value!r}; allowed is {allowed}") from None
     if not math.isfinite(number):
-        raise ValueError(f"found {value!r}; allowed is {_FORMS}")
+        raise ValueError(f"found {value!r}; allowed is {allowed}")
     return number

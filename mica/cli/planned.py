@@ -1,0 +1,67 @@
+"""What a sweep consists of, what it still takes and what is to be known of it: in the terminal or as JSON."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mica.bench.forecast import Forecast
+from mica.cli.states import changed_json, changed_text, state
+from mica.sweep.results import Results
+from mica.trial import TrialSpec
+
+_STATES = ("done", "failed", "missing")
+
+
+def planned(results: Results, forecast: Forecast | None) -> dict[str, Any]:
+    """Trials in all, done, failed and missing, and by method; with the hours to go if they are known."""
+    rows: dict[str, Counter[str]] = defaultdict(Counter)
+    for key, trial in results.trials.items():
+        rows[_method(trial)][state(results.stored.get(key))] += 1
+    total = sum(rows.values(), Counter[str]())
+    return {
+        "name": results.name,
+        "trials": total.total(),
+        **{name: total[name] for name in _STATES},
+        **changed_json(results),
+        "hours_to_go": forecast and forecast.hours,
+        "hours_by": forecast and forecast.basis,
+        "remarks": results.remarks,
+        "methods": {
+            method: {"trials": counts.total(), **{name: counts[name] for name in _STATES}}
+            for method, counts in rows.items()
+        },
+    }
+
+
+def print_plan(plan: dict[str, Any], results: Results, console: Console) -> None:
+    """`planned` for people."""
+    caption = None
+    if plan["missing"]:
+        caption = (
+            f"about {plan['hours_to_go']:,.1f} hours to go, one trial after another: by {plan['hours_by']}"
+            if plan["hours_by"]
+            else "how many hours? `mica-sweep bench` measures it for the paper's networks"
+        )
+    table = Table(title=f"{plan['name']}: {plan['trials']:,} trials", caption=caption, show_footer=True)
+    table.add_column("method", footer="in all", overflow="fold")
+    for name in ("trials", *_STATES):
+        table.add_column(name, justify="right", footer=f"{plan[name]:,}")
+    for method, counts in plan["methods"].items():
+        table.add_row(method, *(f"{count:,}" for count in counts.values()))
+    console.print(table)
+    for line in (*plan["remarks"], *changed_text(results)):
+        console.print(f"note: {line}", style="yellow", highlight=False, soft_wrap=True)
+
+
+def list_trials(results: Results) -> Iterator[str]:
+    """A line a trial: key, state, what it is."""
+    for key, trial in results.trials.items():
+        word = "changed" if key in results.changed else state(results.stored.get(key))
+        yield f"{key}  {word:7}  {trial}"
+
+
+def _method(trial: TrialSpec) -> str:
+    return f"{trial.method} (corrected)" if trial.budget == "corrected" else trial.method.name
