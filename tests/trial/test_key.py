@@ -105,7 +105,8 @@ def test_every_change_that_matters_makes_another_key() -> None:
         *({"method": method} for method in (
             "mica(node_counts=max)-igq", "mica(node_counts=min)-igq", "rbpi-snip",
             "rbpi-snip(batch_norm=train)", "snip-igq", "snip(batch_norm=train)-igq", "rpi-snip",
-            "rpi-snip(batch_norm=train)", "rpi-synflow", "rpi-synflow(iterations=3)", "rbpi-synflow(iterations=3)", "dense",
+            "rpi-snip(batch_norm=train)", "rpi-synflow", "rpi-synflow(iterations=3)",
+            "rbpi-synflow(iterations=3)", "dense",
         )),
         *({"protocol": {field: value}} for field, value in PROTOCOL_CHANGES.items()),
     ]  # fmt: skip
