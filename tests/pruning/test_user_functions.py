@@ -1,6 +1,5 @@
 """Functions of a user's own: what they are given, and who is blamed for what they return."""
 
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import nn
 import mica
 from mica.errors import NumericError, UserError
 from mica.models import build
-from mica.trial import TrialSpec, open_data
+from mica.trial import open_data
 from tests.trial.sample import tiny
 
 SOURCE = '''
@@ -322,18 +321,3 @@ def test_a_data_set_that_returns_none() -> None:
         "data set", "no_data", lambda: open_data(name)
     )
     assert "must return a DataSource" in blamed("data set", "no_data", lambda: tiny(data=name))
-
-
-def test_a_trial_s_spec_says_all_that_it_does_not_know() -> None:
-    fields = {"log10_ratio": -1, "seed": 0, "protocol": {"epochs": 1}}
-    with pytest.raises(UserError) as error:
-        TrialSpec(data="digit", model=f"{MODULE}:ney", method="mica-ekr", **fields)
-    lines = str(error.value).splitlines()
-    expected = [
-        "did you mean 'digits'",
-        "cannot be loaded: AttributeError",
-        "did you mean 'erk'",
-        "log10_ratio: found -1",
-    ]
-    assert len(lines) == 4
-    assert all(re.search(wanted, line) for wanted, line in zip(expected, lines, strict=True))
