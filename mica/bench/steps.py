@@ -48,13 +48,20 @@ def time_case(case: Case, setting: Setting, peak_gflops: float) -> StepRow:
     )
 
 
+_SLOW = 50.0
+"""Milliseconds of a matrix product that are long enough to tell its speed."""
+
+
 def peak_gflops(device: str, precision: Precision) -> float:
-    """Speed of a large matrix product, the best of several."""
+    """Speed of a matrix product, the best of several; of a large one, unless the device is slow at it."""
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    size = 8192 if device.startswith("cuda") else 2048
-    a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
-    times = [_timed(lambda: a @ b, device) for _ in range(6)]
-    return 2 * size**3 / min(times) / 1e6
+    size, largest = 256, 8192 if device.startswith("cuda") else 2048
+    while True:
+        a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
+        milliseconds = min(_timed(lambda a=a, b=b: a @ b, device) for _ in range(6))  # type: ignore[misc]
+        if size == largest or milliseconds > _SLOW:  # a CPU without bfloat16 would need minutes
+            return 2 * size**3 / milliseconds / 1e6
+        size *= 2
 
 
 @dataclass(frozen=True)

@@ -104,8 +104,9 @@ def test_every_change_that_matters_makes_another_key() -> None:
         {"log10_ratio": 4.6}, {"budget": "corrected"}, {"rounding": "exact"},
         *({"method": method} for method in (
             "mica(node_counts=max)-igq", "mica(node_counts=min)-igq", "rbpi-snip",
-            "rbpi-snip(batch_norm=train)", "snip-igq", "snip(batch_norm=train)-igq", "rpi-snip", "rpi-snip(batch_norm=train)",
-            "rpi-synflow", "rpi-synflow(iterations=3)", "rbpi-synflow(iterations=3)", "dense",
+            "rbpi-snip(batch_norm=train)", "snip-igq", "snip(batch_norm=train)-igq", "rpi-snip",
+            "rpi-snip(batch_norm=train)", "rpi-synflow", "rpi-synflow(iterations=3)",
+            "rbpi-synflow(iterations=3)", "dense",
         )),
         *({"protocol": {field: value}} for field, value in PROTOCOL_CHANGES.items()),
     ]  # fmt: skip
