@@ -199,9 +199,6 @@ def report(sweep: Path, storage: str | None, published: str | None, form: str) -
 @click.option("--data", help="Data set for methods that score images; it then sets classes and shape.")
 @click.option("--budget", type=click.Choice(["nominal", "corrected"]), default="nominal", show_default=True)
 @click.option("--rounding", type=click.Choice(["floor", "exact"]), default="floor", show_default=True)
-@click.option(
-    "--node-counts", type=click.Choice(["random", "max", "min"]), default="random", show_default=True
-)
 @click.option("--save", type=click.Path(path_type=Path), help="Write the masks to this .npz file.")
 @JSON
 def inspect(as_json: bool, save: Path | None, **options: Any) -> None:
