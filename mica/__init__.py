@@ -12,6 +12,8 @@ Registries, each with `names()` and `get(name)`: `mica.pruners.pruners`, `mica.p
 import importlib
 from typing import TYPE_CHECKING
 
+from mica import torchvision_import
+
 if TYPE_CHECKING:
     from mica.compaction import Compact, compact
     from mica.errors import DataError, NumericError, TraceError, UnknownName, UserError
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from mica.pruning.sparsify import sparsify
 
 __version__ = "0.1.0"
+
+torchvision_import.install()
 
 __all__ = [
     "Compact", "DataError", "Layer", "LayerGraph", "Masks", "NumericError", "TraceError", "UnknownName",

@@ -3,6 +3,8 @@
 import pytest
 from hypothesis import settings
 
+import mica  # noqa: F401 — first of all, so that any test may import torchvision
+
 settings.register_profile("same examples every time", derandomize=True, deadline=None)
 settings.load_profile("same examples every time")
 

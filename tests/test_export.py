@@ -8,12 +8,12 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn
 
 import mica
 from mica import models
 from mica.errors import TraceError, UserError
-from mica.torchvision_import import import_torchvision
 from tests.oracle.networks import random_masks, random_network
 
 SHAPE = (3, 16, 16)
@@ -30,9 +30,9 @@ def one_thread():
 def network(name: str, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     if name == "densenet":  # densenet121's kinds of blocks, fewer of them
-        return import_torchvision().models.DenseNet(8, (2, 3), 16, num_classes=10)
+        return torchvision.models.DenseNet(8, (2, 3), 16, num_classes=10)
     if name == "resnet18":
-        return import_torchvision().models.resnet18(num_classes=10)
+        return torchvision.models.resnet18(num_classes=10)
     return models.build(name, input_shape=SHAPE, classes=10, seed=seed)
 
 

@@ -15,7 +15,6 @@ from filelock import FileLock
 from mica.data.dataset import digest_of
 from mica.errors import DataError
 from mica.files import new_folder
-from mica.torchvision_import import import_torchvision
 
 # Everything that a network, a proxy's error page in place of the archive, or a full disk can raise.
 _DOWNLOAD_ERRORS = (OSError, RuntimeError, EOFError, http.client.HTTPException, tarfile.TarError, zlib.error)
@@ -38,7 +37,9 @@ class Cifar:
     @property
     def dataset_class(self) -> Any:
         """The class of torchvision, which knows the address, the files and their MD5 sums."""
-        return getattr(import_torchvision().datasets, self.torchvision_class)
+        import torchvision  # slow, and of no use for other data
+
+        return getattr(torchvision.datasets, self.torchvision_class)
 
 
 def ensure(cifar: Cifar, root: Path) -> None:
@@ -68,9 +69,10 @@ def digest(cifar: Cifar) -> str:
 
 
 def _check(cifar: Cifar, root: Path) -> None:
+    from torchvision.datasets.utils import calculate_md5
+
     published = cifar.dataset_class
     meta = (published.meta["filename"], published.meta["md5"])
-    calculate_md5 = import_torchvision().datasets.utils.calculate_md5
     for name, md5 in [*published.train_list, *published.test_list, meta]:
         file = root / cifar.folder / name
         if not file.is_file():

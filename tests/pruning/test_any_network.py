@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
 import mica
-from mica.torchvision_import import import_torchvision
 from tests.oracle.gradient import functional_by_gradient
 
 METHODS = [
@@ -31,7 +31,7 @@ def network(name: str) -> nn.Module:
     if name == "mlp":
         parts = [nn.Flatten(), nn.Linear(300, 60), nn.ReLU(), nn.Dropout(), nn.Linear(60, 30), nn.ReLU()]
         return nn.Sequential(*parts, nn.Linear(30, 10))
-    models = import_torchvision().models
+    models = torchvision.models
     if name == "vgg11_bn":
         # Its classifier, 120 of 129 million weights, is the same three layers here at a width of 32.
         with torch.device("meta"):
@@ -100,7 +100,7 @@ def test_synflow_prunes_the_mlp() -> None:
 
 @pytest.mark.parametrize("method", ["rbpi-synflow", "rpi-synflow", "mica-synflow"])
 def test_synflow_prunes_a_small_densenet_of_torchvisions(method: str) -> None:
-    kind = import_torchvision().models.DenseNet
+    kind = torchvision.models.DenseNet
     torch.manual_seed(0)
     model = kind(growth_rate=4, block_config=(2, 2, 2), num_init_features=8, num_classes=10)
     masks = mica.sparsify(model, method, 30, 0, input_shape=(3, 32, 32))
