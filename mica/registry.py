@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar
 from mica.errors import CodeError, UnknownName, UserError, nearest
 from mica.named import Named, parse
 from mica.options import Options, options_of
-from mica.torchvision_import import import_torchvision
 
 T = TypeVar("T")
 
@@ -105,8 +104,6 @@ class Registry(Generic[T]):
     def _load(self, path: str) -> T:
         module_name, _, attribute = path.partition(":")
         try:
-            if module_name.partition(".")[0] == "torchvision":
-                import_torchvision()
             found = importlib.import_module(module_name)
             for part in attribute.split("."):
                 found = getattr(found, part)
