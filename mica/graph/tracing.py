@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from mica.errors import TraceError
+from mica.errors import TraceError, UserError
 from mica.graph.layers import Layer, LayerGraph, Op, Shape, Traced
 
 _ACTIVATIONS: tuple[type[nn.Module], ...] = (
@@ -52,6 +52,30 @@ def trace(model: nn.Module, input_shape: tuple[int, ...]) -> LayerGraph:
         ) from error
     _propagate_shapes(model, nodes, input_shape)
     return _Builder(model, nodes).build(tuple(input_shape))
+
+
+def given_graph(
+    asks: str, model: nn.Module, graph: LayerGraph | None, input_shape: tuple[int, ...] | None
+) -> LayerGraph:
+    """The graph that a caller of the function `asks` gave, or that of the network for the shape that he gave.
+
+    Raises:
+        UserError: he gave neither, or a graph of images of another shape.
+        TraceError: the network cannot be followed.
+    """
+    if graph is None and input_shape is None:
+        raise UserError(
+            f"{asks} needs graph=mica.trace(model, shape), or input_shape=shape, that of one image such as "
+            "(3, 32, 32)"
+        )
+    if graph is None:
+        assert input_shape is not None
+        return trace(model, input_shape)
+    if input_shape is not None and tuple(input_shape) != graph.input_shape:
+        raise UserError(
+            f"{asks} is given a graph for images of shape {graph.input_shape}, and input_shape={input_shape}"
+        )
+    return graph
 
 
 def traced(graph: LayerGraph, model: nn.Module) -> Traced:

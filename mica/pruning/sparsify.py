@@ -11,7 +11,7 @@ from mica import rng
 from mica.errors import UserError
 from mica.graph import LayerGraph
 from mica.graph.reachability import functional
-from mica.graph.tracing import trace
+from mica.graph.tracing import given_graph
 from mica.masks import Masks
 from mica.named import Named
 from mica.options import call, check_choice
@@ -63,10 +63,7 @@ def sparsify(
     check_choice("budget", budget, BudgetKind)
     check_choice("rounding", rounding, Rounding)
     parsed = parse_method(method) if isinstance(method, str) else method
-    if graph is None:
-        if input_shape is None:
-            raise UserError("sparsify needs graph=mica.trace(model, input_shape), or the shape of one image")
-        graph = trace(model, input_shape)
+    graph = given_graph("sparsify", model, graph, input_shape)
     images, labels = data or (None, None)
     network = Network(model=model, graph=graph, images=images, labels=labels)
     task = _Task(network, ratio, seed, rounding, cache)
