@@ -1,8 +1,8 @@
 """Compile the kernels once a machine, in a process of its own.
 
-A process that has just compiled a kernel runs other copies of its inner functions than one that loads it from
-numba's cache. Both are right, but their sums are rounded otherwise. So that a trial's numbers do not depend on
-which process came first, every process loads.
+A process that has just compiled a kernel runs other copies of its inner functions than one that loads it
+from numba's cache. Both are right, but their sums are rounded otherwise. So that a trial's numbers do not
+depend on which process came first, every process loads.
 """
 
 import hashlib
