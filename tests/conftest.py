@@ -1,7 +1,12 @@
-"""Fixed examples for hypothesis; a file's tests stay together; no test reads or fills the user's own cache."""
+"""What all tests share: fixed examples for hypothesis, one thread a process, a cache of their own."""
+
+import os
 
 import pytest
 from hypothesis import settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # two processes on two cores: more threads would only wait
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import mica  # noqa: F401 — first of all, so that any test may import torchvision
 
