@@ -21,7 +21,7 @@ quickstart: .venv/installed
 	$(BIN)/mica-sweep run sweeps/quickstart.yaml
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: .venv/installed
 	$(BIN)/ruff check .

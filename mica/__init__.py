@@ -12,10 +12,12 @@ Registries, each with `names()` and `get(name)`: `mica.pruners.pruners`, `mica.p
 import importlib
 from typing import TYPE_CHECKING
 
+from mica import torchvision_import
+
 if TYPE_CHECKING:
     from mica.compaction import Compact, compact
     from mica.errors import DataError, NumericError, TraceError, UnknownName, UserError
-    from mica.exporting import export, load_exported
+    from mica.exporting import Exported, export, load_exported
     from mica.graph.layers import Layer, LayerGraph
     from mica.graph.reachability import functional, functional_node_share
     from mica.graph.tracing import trace
@@ -24,16 +26,18 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+torchvision_import.install()
+
 __all__ = [
-    "Compact", "DataError", "Layer", "LayerGraph", "Masks", "NumericError", "TraceError", "UnknownName",
-    "UserError", "apply", "compact", "export", "functional", "functional_node_share", "load_exported",
-    "sparsify", "trace",
+    "Compact", "DataError", "Exported", "Layer", "LayerGraph", "Masks", "NumericError", "TraceError",
+    "UnknownName", "UserError", "apply", "compact", "export", "functional", "functional_node_share",
+    "load_exported", "sparsify", "trace",
 ]  # fmt: skip
 
 _HOMES = {
     "mica.compaction": ("Compact", "compact"),
     "mica.errors": ("DataError", "NumericError", "TraceError", "UnknownName", "UserError"),
-    "mica.exporting": ("export", "load_exported"),
+    "mica.exporting": ("Exported", "export", "load_exported"),
     "mica.graph.layers": ("Layer", "LayerGraph"),
     "mica.masks": ("Masks", "apply"),
     "mica.graph.reachability": ("functional", "functional_node_share"),

@@ -1,12 +1,15 @@
 """Masks: which edges of a network are kept."""
 
 import hashlib
+import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from mica.files import write_file
 
 
 class Masks(Mapping[str, Tensor]):
@@ -72,13 +75,14 @@ class Masks(Mapping[str, Tensor]):
         return sha.hexdigest()
 
     def save(self, path: str | Path) -> None:
-        """Write to a compressed `.npz` file: a name's packed bits and its shape."""
+        """Write to a compressed `.npz` file, whole or not at all: a name's packed bits and its shape."""
         arrays: dict[str, np.ndarray] = {}
         for name, mask in self.items():
             arrays[f"bits/{name}"] = np.packbits(mask.cpu().numpy())
             arrays[f"shape/{name}"] = np.array(mask.shape)
-        with open(path, "wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        content = io.BytesIO()
+        np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+        write_file(path, content.getvalue(), parents=False)  # a mistyped folder is an error
 
     @classmethod
     def load(cls, path: str | Path) -> "Masks":

@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mica.errors import UserError
 
-_BARE = re.compile(r"[\w.+:/^-]+")
+_WORD = re.compile(r"[\w.+:/^-]+")
+_OPTION = re.compile(r"\s*(\w+)\s*=\s*")
+_END = re.compile(r"\s*([,)])")
 _DECODER = json.JSONDecoder()
 
 
@@ -27,6 +29,9 @@ class Named(BaseModel):
     title: str | None = Field(None, description="How tables and figures call it.")
     code: str | None = Field(None, description="SHA-256 of the user's own module, for a name of that kind.")
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # options are a dict, which has no hash
+
     @property
     def all_options(self) -> dict[str, Any]:
         """Every option, whether set or not."""
@@ -34,7 +39,7 @@ class Named(BaseModel):
 
     @property
     def text(self) -> str:
-        """The name and what is not default, `mica(node_counts=max)`: `parse` reads it back."""
+        """The name and what is not default, `mica(node_counts=max)`; `parse` reads it back."""
         if not self.options:
             return self.name
         return f"{self.name}({','.join(f'{key}={value}' for key, value in self.written.items())})"
@@ -59,33 +64,58 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     Raises:
         UserError: it is not of this form.
     """
-    name, bracket, rest = text.partition("(")
-    if not bracket:
-        return text, {}
-    options: dict[str, Any] = {}
-    at = 0
-    while rest[at:] != ")":
-        match = re.compile(r",?\s*(\w+)\s*=\s*").match(rest, at)
-        if not match:
-            raise UserError(f"{text!r} is not of the form name(option=value,…)")
-        options[match[1]], at = _read(rest, match.end())
+    name, options, rest = parse_first(text, stop="")
+    if rest:
+        raise UserError(f"{text!r} goes on after its bracket: {_FORM}")
     return name, options
 
 
-def _read(text: str, at: int) -> tuple[Any, int]:
-    """The value that begins there, and where it ends."""
+def parse_first(text: str, stop: str) -> tuple[str, dict[str, Any], str]:
+    """Name and options that a text begins with, and the rest of it.
+
+    Args:
+        text: such as `mica(node_counts=max)-igq`.
+        stop: signs that no name holds, beside the bracket.
+
+    Raises:
+        UserError: its bracket is not of the form name(option=value,…).
+    """
+    name = re.split(f"[({re.escape(stop)}]", text, maxsplit=1)[0]
+    at = len(name)
+    options: dict[str, Any] = {}
+    if text[at : at + 1] != "(":
+        return name, options, text[at:]
+    if empty := re.compile(r"\(\s*\)").match(text, at):
+        return name, options, text[empty.end() :]
+    while text[at] != ")":
+        option = _OPTION.match(text, at + 1)
+        value = _read(text, option.end()) if option else None
+        if not option or not value:
+            raise UserError(f"{text!r} cannot be read after {text[: at + 1]!r}: {_FORM}")
+        if option[1] in options:
+            raise UserError(f"{text!r} has the option {option[1]!r} twice")
+        options[option[1]], at = value
+    return name, options, text[at + 1 :]
+
+
+_FORM = 'allowed is name(option=value,…); a value is a word or JSON, such as 3, [8,4] or "two words"'
+
+
+def _read(text: str, at: int) -> tuple[Any, int] | None:
+    """The value that begins there, and where the comma or bracket after it stands; None if there is none."""
     try:
         value, end = _DECODER.raw_decode(text, at)
-        if text[end : end + 1] in (",", ")"):
-            return value, end
+        if after := _END.match(text, end):
+            return value, after.start(1)
     except ValueError:
         pass
-    word = _BARE.match(text, at)
-    return (word[0], word.end()) if word else ("", len(text))
+    word = _WORD.match(text, at)
+    after = _END.match(text, word.end()) if word else None
+    return (word[0], after.start(1)) if word and after else None
 
 
 def _written(value: Any) -> str:
-    if isinstance(value, str) and _BARE.fullmatch(value) and _read(f"{value})", 0)[0] == value:
+    if isinstance(value, str) and _WORD.fullmatch(value) and _read(f"{value})", 0) == (value, len(value)):
         return value
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 

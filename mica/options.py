@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from mica.errors import UserError, nearest
 
@@ -39,14 +39,13 @@ class Options:
         Raises:
             UserError: an option is unknown, missing, or not of its annotation's type.
         """
+        known = ", ".join(self.defaults)
         for name in given:
-            if name not in self.defaults and not self.others:
-                allowed = ", ".join(self.defaults) or "none"
-                tail = nearest(name, self.defaults)
-                raise UserError(f"{what} has no option {name!r}: allowed are {allowed}{tail}")
+            if name not in self.defaults and not (self.others and name.isidentifier()):
+                allowed = f"allowed are {known}" if known else "it takes none"
+                raise UserError(f"{what} has no option {name!r}: {allowed}{nearest(name, self.defaults)}")
         for name, default in self.defaults.items():
             if default is _REQUIRED and name not in given:
-                known = ", ".join(self.defaults)
                 raise UserError(f"{what} needs the option {name!r}; its options are {known}")
         defaults = {name: _plain(value) for name, value in self.defaults.items() if value is not _REQUIRED}
         values = {name: self._value(f"{what}: {name}", name, value) for name, value in given.items()}
@@ -62,9 +61,8 @@ class Options:
         except (TypeError, ValueError):
             allowed = "numbers, text, true, false, and lists and mappings of them"
             raise UserError(f"{what} is {value!r}; allowed are {allowed}") from None
-        try:
-            adapter: TypeAdapter[Any] = TypeAdapter(annotation)
-        except PydanticSchemaGenerationError:  # a type of the user's own
+        adapter = _adapter(annotation)
+        if adapter is None:
             return json.loads(text)
         try:
             return adapter.dump_python(adapter.validate_json(text, strict=True), mode="json")
@@ -72,13 +70,38 @@ class Options:
             allowed = error.errors()[0]["msg"].removeprefix("Input should be ")
             raise UserError(f"{what} is {value!r}; allowed is {allowed}") from None
 
+    def arguments(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options as the function wants them: of the types of its annotations, its defaults left to it.
+
+        A default may be what JSON does not know, such as a class: its name stands for it in records only.
+        """
+        found = {}
+        for name, value in options.items():
+            default = self.defaults.get(name, _REQUIRED)
+            if default is _REQUIRED or _plain(default) != value:
+                adapter = _adapter(self.annotations.get(name, Any))
+                found[name] = adapter.validate_json(json.dumps(value)) if adapter else value
+        return found
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
+    """What checks and converts values of this type; None for a type that pydantic does not know."""
+    try:
+        return TypeAdapter(annotation)
+    except (PydanticUserError, NameError):
+        return None
+
 
 @cache
 def options_of(function: Callable[..., object], inputs: tuple[str, ...] = ()) -> Options:
-    """The options of a function: all that its signature names beside the `inputs` that mica gives."""
+    """The options of a function: all that its signature names beside the `inputs` that mica gives.
+
+    Raises:
+        ValueError, TypeError: it has no signature, as some of Python's own have none.
+    """
     try:
         signature = inspect.signature(function, eval_str=True)
-    except NameError:  # an annotation that only a type checker can read
+    except Exception:  # an annotation that only a type checker can read
         signature = inspect.signature(function)
     parameters = signature.parameters.values()
     named = [p for p in parameters if p.kind in _KINDS and p.name not in inputs]
@@ -96,7 +119,8 @@ def options_of(function: Callable[..., object], inputs: tuple[str, ...] = ()) ->
 def call(function: Callable[..., Any], given: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
     """Call a function with its options and with those of the `given` inputs that its signature names."""
     names = inspect.signature(function).parameters
-    return function(**{name: value for name, value in given.items() if name in names}, **options)
+    inputs = {name: value for name, value in given.items() if name in names}
+    return function(**inputs, **options_of(function).arguments(options))
 
 
 def check_choice(what: str, value: str, choices: Any) -> None:

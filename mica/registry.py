@@ -80,7 +80,7 @@ class Registry(Generic[T]):
             name, options = parse(chosen)
             title = None
         elif isinstance(chosen, Mapping) and isinstance(chosen.get("name"), str):
-            if "defaults" in chosen:  # as a record holds it
+            if set(chosen) == set(Named.model_fields):  # as a record holds it
                 return Named(**chosen)
             name, given = parse(chosen["name"])
             options = given | {str(k): v for k, v in chosen.items() if k not in ("name", "title")}
@@ -129,7 +129,16 @@ def function_registry(kind: str, inputs: tuple[str, ...]) -> Registry[Callable[.
 def _a_function(found: object) -> Callable[..., Any]:
     if not callable(found):
         raise TypeError(f"is no function: found {found!r}")
+    check_signature(found)
     return found
+
+
+def check_signature(function: Callable[..., object]) -> None:
+    """Raises `TypeError` for a function that does not say what it takes, as some of Python's own."""
+    try:
+        inspect.signature(function)
+    except ValueError:
+        raise TypeError("does not say what arguments it takes: wrap it in a function of your own") from None
 
 
 def place_of(function: Callable[..., object]) -> str:

@@ -19,6 +19,10 @@ def test_import_mica_loads_not_even_torch() -> None:
     assert not loaded_by("import mica") & {"torch", *HEAVY}
 
 
+def test_a_graph_is_read_without_torch() -> None:
+    assert "torch" not in loaded_by("import mica.graph.layers")
+
+
 def test_neither_pruning_nor_a_trial_loads_ray_or_mlflow() -> None:
     code = "from mica import apply, functional, sparsify, trace"
     found = loaded_by(f"{code}; from mica.trial import run; import mica.cli")

@@ -8,9 +8,10 @@ from torch.profiler import ProfilerActivity, profile
 from mica.bench.case import CLASSES, SHAPE, Case, Setting, pruned
 from mica.bench.measurements import GpuUse
 from mica.training.engine import Parts, train
-from mica.training.forms import training_form
+from mica.training.forms import enter
 from mica.training.images import ImageSet
 from mica.training.protocol import Protocol, default_protocol
+from mica.training.state import TrainState
 
 _STEPS = 50
 """Of the epoch that is looked at."""
@@ -23,22 +24,22 @@ _CIFAR = 60_000 * 3 * (32 * 32 + 40 * 40)
 def gpu_use(case: Case, setting: Setting) -> GpuUse:
     """Train and evaluate a short epoch as a trial does, validation and test in CIFAR's proportions.
 
-    The memory is the higher peak of training and evaluation, with the full-width network beside the one
-    that is trained. A method that scores images may need more while it does.
+    The memory is the higher peak of training and evaluation. A method that scores images may need more while
+    it does.
     """
     gc.collect()  # a traced network refers to itself: another's memory would be given back on the way
     device, seed = setting.device, setting.seeds[-1]
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_reserved(device)
-    model, _, masks = pruned(case, seed)
-    network = training_form(model.to(device), masks, SHAPE, device).network
+    model, graph, masks = pruned(case, seed)
+    form = enter(model, graph, TrainState.begin(model, masks), device)
     images = _STEPS * setting.batch_size
     parts = Parts(*(_random_images(count, device) for count in (images, images // 4, images // 4)))
     # The labels mean nothing: a tiny rate keeps the losses finite.
     changes = {"epochs": 3, "lr": 1e-6, "batch_size": setting.batch_size, "precision": case.precision}
     protocol = Protocol(**{**default_protocol(case.model, "crop-flip"), **changes})
-    epochs = train(network, parts, protocol, seed)
+    epochs = train(form, parts, protocol, seed)
     next(epochs)  # loads kernels
     seconds = next(epochs).seconds
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:  # which takes time of its own

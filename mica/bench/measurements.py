@@ -1,12 +1,11 @@
 """What a benchmark measures, as tables and as JSON."""
 
-import os
 from pathlib import Path
 from statistics import median
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mica.files import cache_folder
+from mica.files import cache_folder, write_file
 
 
 class _Row(BaseModel):
@@ -102,11 +101,7 @@ def save(found: Measurements) -> None:
         masks = {_case(row): row for row in (*before.masks, *found.masks)}
         kept = {"steps": tuple(rows.values()), "masks": tuple(masks.values())}
         found = found.model_copy(update={**kept, "trials": found.trials or before.trials})
-    place = _place()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = place.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(found.model_dump_json(indent=2))
-    unfinished.replace(place)
+    write_file(_place(), found.model_dump_json(indent=2).encode())
 
 
 def saved() -> Measurements | None:

@@ -17,9 +17,11 @@ from mica.bench.case import CLASSES, SHAPE, Case, Setting, pruned
 from mica.bench.gpu import gpu_use
 from mica.bench.measurements import StepRow
 from mica.pruning.methods import DENSE
-from mica.training.engine import sgd, step
-from mica.training.forms import training_form
+from mica.training.engine import step
+from mica.training.forms import enter
+from mica.training.optimiser import sgd
 from mica.training.protocol import Precision, Protocol, default_protocol
+from mica.training.state import TrainState
 
 _WARM_UP = 2
 _SHARE = 4
@@ -46,13 +48,20 @@ def time_case(case: Case, setting: Setting, peak_gflops: float) -> StepRow:
     )
 
 
+_SLOW = 50.0
+"""Milliseconds of a matrix product that are long enough to tell its speed."""
+
+
 def peak_gflops(device: str, precision: Precision) -> float:
-    """Speed of a large matrix product, the best of several."""
+    """Speed of a matrix product, the best of several; of a large one, unless the device is slow at it."""
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    size = 8192 if device.startswith("cuda") else 2048
-    a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
-    times = [_timed(lambda: a @ b, device) for _ in range(6)]
-    return 2 * size**3 / min(times) / 1e6
+    size, largest = 256, 8192 if device.startswith("cuda") else 2048
+    while True:
+        a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
+        milliseconds = min(_timed(lambda a=a, b=b: a @ b, device) for _ in range(6))  # type: ignore[misc]
+        if size == largest or milliseconds > _SLOW:  # a CPU without bfloat16 would need minutes
+            return 2 * size**3 / milliseconds / 1e6
+        size *= 2
 
 
 @dataclass(frozen=True)
@@ -78,8 +87,8 @@ def _race(case: Case, setting: Setting, seed: int) -> _Race:
     usual = copy.deepcopy(model).to(device).train()
     forward = _masked_dense(usual, {} if case.method == str(DENSE) else masks)
     usual_sgd = sgd(usual, protocol, fused=None)
-    small = training_form(model.to(device), masks, SHAPE, device).network.train()
-    small_sgd = sgd(small, protocol)
+    form = enter(model, graph, TrainState.begin(model, masks), device)
+    small, small_sgd = form.network.train(), form.optimiser(protocol)
 
     def theirs() -> Tensor:
         return step(forward, usual_sgd, images, labels)
@@ -109,8 +118,8 @@ def _masked_dense(model: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[Te
 
     def forward(images: Tensor) -> Tensor:
         masked = {name: weight * factors[name] for name, weight in weights.items()}
-        scores: Tensor = functional_call(model, masked, (images,))
-        return scores
+        logits: Tensor = functional_call(model, masked, (images,))
+        return logits
 
     return forward
 

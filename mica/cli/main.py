@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -73,38 +72,43 @@ def main(verbose: bool) -> None:
 @main.command()
 @SWEEP
 @STORAGE
+@click.option("--here", is_flag=True, help="In this process, one trial after another, without Ray: to debug.")
 @click.option("--address", metavar="ADDRESS", help="Of a Ray cluster; else $RAY_ADDRESS, else this machine.")
 @click.option("--retry-failed", is_flag=True, help="Run trials again that ended with an exception.")
-def run(sweep: Path, storage: str | None, address: str | None, retry_failed: bool) -> None:
+@click.option("--retry-changed", is_flag=True, help="Run trials again that ran with other code of your own.")
+def run(
+    sweep: Path, storage: str | None, here: bool, address: str | None, retry_failed: bool, retry_changed: bool
+) -> None:
     """Run what a sweep still misses, then show and draw the results.
 
     Type it again after any interruption, or after adding to the file: finished trials are kept.
     """
-    from mica.sweep.sweep import open_sweep, run_sweep
+    from mica.cli.progress import TerminalProgress
+    from mica.report.apart import report_apart
+    from mica.sweep.sweep import Retry, open_sweep, run_sweep
 
-    opened = open_sweep(sweep, storage)
-    missing = len(opened.missing(retry_failed=retry_failed))
-    total = len(opened.grid.trials)
-    out.print(
-        f"{opened.spec.name}: {total} trials, {total - missing} done, {missing} to run", highlight=False
-    )
+    if here and address:
+        raise click.UsageError("--here runs without Ray, so there is no --address to go to")
+    opened, retry = open_sweep(sweep, storage), Retry(failed=retry_failed, changed=retry_changed)
+    missing, total = len(opened.missing(retry)), len(opened.grid.trials)
+    name = opened.spec.name
+    out.print(f"{name}: {total} trials, {total - missing} done, {missing} to run", highlight=False)
     for source in opened.grid.sources.values():
         out.print(f"data: {source.description}", highlight=False)
-    run_sweep(opened, out, address=address, retry_failed=retry_failed)
-    # In a process of its own: this one stays small, however many records there are.
-    place = ["--storage", storage] if storage else []
-    sys.stdout.flush()
-    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # a user's own modules are found there
-    command = [sys.executable, "-m", "mica.cli", "report", str(sweep), *place]
-    shown_by = subprocess.run(command, env=paths)
-    if shown_by.returncode:
-        sys.exit(shown_by.returncode)
-    after = open_sweep(sweep, storage)
-    if left := len(after.missing()):
+    left = run_sweep(opened, TerminalProgress(out), here=here, address=address, retry=retry)
+    store = opened.store.folder.place
+    if code := report_apart(name, store, opened.grid.trials, opened.mlflow_uri, sweep):
+        sys.exit(code)
+    if left:
         err.print(f"interrupted: {left} trials are missing; the same line again goes on", style="yellow")
         sys.exit(EXIT_INTERRUPTED)
-    if failed := list(after.outcomes.values()).count("failed"):  # those of earlier runs too
-        out.print(f"{failed} trials failed; `mica-sweep status {sweep}` says why", style="red")
+    if changed := opened.changed:
+        out.print(f"{changed} trials ran with other code of yours than now; --retry-changed runs them again")
+    if failed := opened.index.count("failed"):  # those of earlier runs too
+        out.print(
+            f"{failed} trials failed; `mica-sweep status {sweep}` says why, --retry-failed runs them again",
+            style="red",
+        )
         sys.exit(EXIT_TRIALS_FAILED)
 
 

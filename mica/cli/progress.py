@@ -1,7 +1,6 @@
 """What a person sees while a sweep runs: a bar with an ETA on a terminal, plain lines in a log."""
 
-from collections import Counter
-from types import TracebackType
+from contextlib import AbstractContextManager
 
 from rich.console import Console
 from rich.progress import (
@@ -16,42 +15,49 @@ from rich.progress import (
 from mica.trial.record import Record
 
 
-class SweepProgress:
-    """Counts finished trials and says what the last one gave."""
+class TerminalProgress:
+    """Says what a run does; counts finished trials and says what the last one gave. A sweep's `Listener`."""
 
-    def __init__(self, console: Console, total: int) -> None:
-        self.outcomes: Counter[str] = Counter()
-        self._console, self._total = console, total
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._number = self._total = 0
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             TextColumn("left"), TimeRemainingColumn(), console=console, disable=not console.is_terminal,
         )  # fmt: skip
-        self._task = self._bar.add_task("trials", total=total)
+        self._task = self._bar.add_task("trials")
 
-    def __enter__(self) -> "SweepProgress":
-        self._bar.start()
-        return self
+    def busy(self, what: str) -> AbstractContextManager[object]:
+        """A spinner."""
+        return self._console.status(what)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+    def running(self, trials: int) -> AbstractContextManager[object]:
+        """A bar with an ETA."""
+        self._total = trials
+        self._bar.update(self._task, total=trials)
+        return self._bar
 
     def finished(self, record: Record) -> None:
-        """One more trial has its record."""
-        self.outcomes[record.outcome] += 1
+        """A line a trial."""
+        self._number += 1
         self._bar.advance(self._task)
-        number, width = self.outcomes.total(), len(str(self._total))
         style = "red" if record.outcome in ("failed", "diverged") else None
-        line = f"{number:>{width}}/{self._total}  {record.spec}  {_result(record)}"
+        number = f"{self._number:>{len(str(self._total))}}/{self._total}"
         # An error may hold [brackets], which are no markup.
-        self._console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(
+            f"{number}  {record.spec}  {_result(record)}",
+            style=style, highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
+
+    def warn(self, text: str) -> None:
+        """A line in yellow."""
+        self._console.print(text, style="yellow", markup=False)
 
 
 def _result(record: Record) -> str:
     seconds = record.provenance.seconds_mask + record.provenance.seconds_train
     if record.outcome == "failed":
-        return f"failed: {(record.error or '').strip().splitlines()[-1]}"
+        return f"failed: {record.reason}"
     if record.results.test_top1 is not None:
         return f"{record.outcome}: test top-1 {record.results.test_top1:.1f} % ({seconds:.0f} s)"
     assert record.mask is not None

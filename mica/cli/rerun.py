@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 
 from mica.sweep.store.records import Stored
-from mica.training.engine import Epoch
+from mica.training.state import Epoch
 from mica.trial import Record, TrialSpec, run
 
 

@@ -14,16 +14,23 @@ Flags = NDArray[np.bool_]
 
 
 def needed_channels(
-    graph: LayerGraph, ids: tuple[Ids, ...], model: nn.Module, masks: Mapping[str, Tensor]
+    graph: LayerGraph,
+    ids: tuple[Ids, ...],
+    model: nn.Module,
+    masks: Mapping[str, Tensor],
+    trained: Mapping[str, Tensor] | None = None,
 ) -> Flags:
     """The channels that a smaller network must keep to compute the same, gradients included.
 
     Coarser than functional edges: batch norm couples the pixels of a channel, so a channel that is
     read or live anywhere counts as read or live everywhere. What goes: channels that nothing reads on
     the way to the output, and channels that are exactly zero now and for ever.
+
+    `trained`, tensors by name, are what training has made of the model's. A channel whose shift is 0 in one
+    of them only is needed: one that goes may then return to the model's values and still be zero.
     """
     links = {name: _links(graph, name, masks[name]) for name in graph.layers}
-    zero = _zero_for_ever(graph, ids, links, model)
+    zero = _zero_for_ever(graph, ids, links, model, trained or {})
     forced = np.zeros(_count(ids), dtype=bool)
     forced[ids[0]] = True  # images come as they are
     while True:
@@ -88,7 +95,11 @@ def _read(
 
 
 def _zero_for_ever(
-    graph: LayerGraph, ids: tuple[Ids, ...], links: Mapping[str, NDArray[np.bool_]], model: nn.Module
+    graph: LayerGraph,
+    ids: tuple[Ids, ...],
+    links: Mapping[str, NDArray[np.bool_]],
+    model: nn.Module,
+    trained: Mapping[str, Tensor],
 ) -> Flags:
     """Channels that no signal reaches, and whose shifts are 0 and get no gradient.
 
@@ -104,7 +115,8 @@ def _zero_for_ever(
         for name in ("bias", "running_mean"):
             shift = getattr(module, name, None)
             if isinstance(shift, Tensor):
-                still = (shift == 0).cpu().numpy()
+                now = trained.get(f"{op.name}.{name}", shift)
+                still = ((shift == 0).cpu() & (now == 0).cpu()).numpy()
                 zero[ids[index] if name == "bias" and not blocked[index] else ids[index][~still]] = False
     while True:
         before = zero.sum()

@@ -4,18 +4,15 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from mica.compaction.needed import needed_channels, refusal
+from mica.compaction.needed import refusal
+from mica.compaction.places import Index, grid, kept_units, own_tensors, places_in
 from mica.errors import TraceError
-from mica.graph.channels import channel_ids
-from mica.graph.tracing import Followed, follow
+from mica.graph.layers import LayerGraph, Traced
+from mica.graph.tracing import traced
 from mica.masks import Masks
-
-Index = tuple[Tensor, ...]
-"""For each leading dimension of a tensor the positions that the small one keeps."""
 
 
 @dataclass(frozen=True)
@@ -27,38 +24,38 @@ class Compact:
     places: Mapping[str, Index]
     """Name of a parameter or buffer → its places in the full tensor of that name."""
 
-    def gather(self, full: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of tensors of the full network's shapes the part that the small network has."""
-        return {name: full[name][_grid(index)].clone() for name, index in self.places.items() if name in full}
-
     def scatter(self, small: Mapping[str, Tensor], full: Mapping[str, Tensor]) -> None:
         """Write tensors of the small network's shapes into those of the full one, in place.
 
-        For weights, batch-norm state, gradients and optimiser state alike. What the small network has
-        dropped keeps its value.
+        What the small network has dropped keeps its value.
         """
         with torch.no_grad():
             for name, value in small.items():
-                full[name][_grid(self.places[name])] = value.to(full[name].device)
+                full[name][grid(self.places[name])] = value.to(full[name].device)
 
 
-def compact(model: nn.Module, masks: Masks, input_shape: tuple[int, ...]) -> Compact:
+def compact(
+    model: nn.Module, masks: Masks, graph: LayerGraph, trained: Mapping[str, Tensor] | None = None
+) -> Compact:
     """The small network that computes what `model` computes under `masks`, now and while it trains.
 
     Edges of dropped channels are gone; the others keep their weights, with the rest of the mask still
     to be applied (`mica.apply(small.model, small.masks)`). Nothing is shared with `model`.
 
+    Args:
+        model: the network.
+        masks: of all its layers.
+        graph: the network's, from `mica.trace`.
+        trained: tensors by name that the small network will be given in place of the model's, if any: a
+            channel goes only if it may with either.
+
     Raises:
-        TraceError: the network cannot be followed; it draws dropout by a function, whose mode torch's tracer
-            fixes, or by AlphaDropout; or it uses one batch norm or dropout module twice.
+        TraceError: the network draws dropout by a function, whose mode torch's tracer fixes, or by
+            AlphaDropout; or it uses one batch norm or dropout module twice.
     """
-    followed = follow(model, input_shape)
-    graph = followed.graph
     if reason := refusal(graph, model):
         raise TraceError(reason)
-    ids = channel_ids(graph)
-    keep = needed_channels(graph, ids, model, masks)
-    kept = [torch.from_numpy(np.flatnonzero(keep[units])) for units in ids]
+    kept = kept_units(graph, model, masks, trained)
     modules: dict[str, nn.Module] = {}
     places: dict[str, Index] = {}
     small_masks: dict[str, Tensor] = {}
@@ -66,35 +63,17 @@ def compact(model: nn.Module, masks: Masks, input_shape: tuple[int, ...]) -> Com
         if not op.is_module:
             continue
         module = model.get_submodule(op.name)
+        found = places_in(graph, index, kept, module)
+        places |= {f"{op.name}.{name}": found.get(name, ()) for name in own_tensors(module)}
+        if op.kind == "dropout":
+            modules[op.name] = _FullWidthDropout(module, op.shape[0], kept[index])
+            continue
+        modules[op.name] = _slice(module, found)
         if op.kind == "layer":
             layer = graph.layers[op.name]
-            columns = kept[op.inputs[0]] if layer.groups == 1 else torch.arange(layer.shape[1])
-            found = {"weight": (kept[index], columns), "bias": (kept[index],)}
-            small_masks[op.name] = masks[op.name][_grid(found["weight"])]
-            modules[op.name] = _slice(module, found)
+            small_masks[op.name] = masks[op.name][grid(found["weight"])]
             _resize(modules[op.name], -(-layer.groups * len(kept[index]) // layer.shape[0]))
-        elif op.kind == "dropout":
-            modules[op.name] = _FullWidthDropout(module, len(ids[index]), kept[index])
-            found = {}
-        else:
-            per_channel = (len(ids[index]),)
-            tensors = _tensors(module).items()
-            found = {name: (kept[index],) for name, value in tensors if value.shape == per_channel}
-            modules[op.name] = _slice(module, found)
-        for name, value in _tensors(module).items():
-            places[f"{op.name}.{name}"] = found.get(name, ()) if value.ndim else ()
-    return Compact(_assemble(followed, modules), Masks(small_masks), places)
-
-
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
-
-
-def _grid(index: Index) -> tuple[Tensor, ...]:
-    """Index tensors that select rows × columns, not pairs of them."""
-    if len(index) == 2:
-        return index[0][:, None], index[1][None, :]
-    return index
+    return Compact(_assemble(graph, traced(graph, model), modules), Masks(small_masks), places)
 
 
 def _slice(module: nn.Module, places: Mapping[str, Index]) -> nn.Module:
@@ -104,11 +83,11 @@ def _slice(module: nn.Module, places: Mapping[str, Index]) -> nn.Module:
     small._parameters, small._buffers = dict(module._parameters), dict(module._buffers)
     for name, parameter in small._parameters.items():
         if parameter is not None:
-            part = parameter.detach()[_grid(places.get(name, ()))].clone()
+            part = parameter.detach()[grid(places.get(name, ()))].clone()
             small._parameters[name] = nn.Parameter(part, parameter.requires_grad)
     for name, buffer in small._buffers.items():
         if buffer is not None:
-            small._buffers[name] = buffer[_grid(places.get(name, ()))].clone()
+            small._buffers[name] = buffer[grid(places.get(name, ()))].clone()
     return small
 
 
@@ -140,13 +119,13 @@ class _FullWidthDropout(nn.Module):
         return x * factor[:, self.kept]
 
 
-def _assemble(followed: Followed, modules: Mapping[str, nn.Module]) -> nn.Module:
+def _assemble(layers: LayerGraph, seen: Traced, modules: Mapping[str, nn.Module]) -> nn.Module:
     """The traced graph over the small modules."""
     graph = fx.Graph()
-    graph.output(graph.graph_copy(followed.module.graph, {}))
+    graph.output(graph.graph_copy(seen.graph, {}))
     for node in list(graph.nodes):
-        index = followed.op_of.get(node.name)
-        kind = followed.graph.ops[index].kind if index is not None else ""
+        index = seen.op_of.get(node.name)
+        kind = layers.ops[index].kind if index is not None else ""
         if kind == "flatten" and node.target in ("view", "reshape"):
             # `x.view(-1, 512)` names a size that is no longer true.
             with graph.inserting_before(node):

@@ -13,6 +13,7 @@ from mica.data.dataset import Augment, Dataset, DataSource, Images, Labels, data
 from mica.data.location import expand
 from mica.data.parquet import parquet
 from mica.errors import DataError
+from mica.files import cache_folder
 
 AUGMENT: Augment = "crop-flip"
 IMAGE_SHAPE = (3, 32, 32)
@@ -37,7 +38,7 @@ CIFAR100 = Cifar(
 
 @data_set("cifar10")
 def cifar10(*, root: str | None = None) -> DataSource:
-    """CIFAR-10 in the folder `root` (default: $MICA_DATA, else ~/.cache/mica/data).
+    """CIFAR-10 in the folder `root` (default: $MICA_DATA, else `data` in `mica.files.cache_folder`).
 
     Torchvision's extracted folder there comes first, then cifar10/train.parquet and test.parquet,
     else it is downloaded, once, when it is loaded; that raises `DataError` when there is none of it,
@@ -54,7 +55,8 @@ def cifar100(*, root: str | None = None) -> DataSource:
 
 def data_root(root: str | None) -> Path:
     """The folder that holds data on this machine. Raises `DataError` for an unset variable."""
-    return Path(expand(root or os.environ.get("MICA_DATA") or "~/.cache/mica/data"))
+    place = root or os.environ.get("MICA_DATA")
+    return Path(expand(place)) if place else cache_folder() / "data"
 
 
 def _source(cifar: Cifar, root: str | None) -> DataSource:
@@ -65,15 +67,17 @@ def _source(cifar: Cifar, root: str | None) -> DataSource:
     if not (folder / cifar.folder).exists() and any(file.exists() for file in _hub_files(cifar, folder)):
         hub = _hub_source(cifar, folder)
         digest, load = digest_of(cifar.name, hub.digest), partial(_load_hub, cifar, asked, hub.digest)
-        place = folder / cifar.name
+        place = f"from {folder / cifar.name}"
     else:
         # Known from the published checksums, so that a sweep can be planned before the data is there.
         digest, load = cifar_files.digest(cifar), partial(_load_torchvision, cifar, asked)
-        place = folder / cifar.folder
+        place = f"from {folder / cifar.folder}"
+        if not (folder / cifar.folder).exists():
+            place = f"not there yet: it will be downloaded to {folder / cifar.folder}"
     return DataSource(
         name=cifar.name,
         digest=digest,
-        description=f"{cifar.torchvision_class}: 32x32 RGB, {cifar.classes} classes, from {place}",
+        description=f"{cifar.torchvision_class}: 32x32 RGB, {cifar.classes} classes, {place}",
         augment=AUGMENT,
         load=load,
         train_images=50_000,

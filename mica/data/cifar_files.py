@@ -2,10 +2,8 @@
 
 import contextlib
 import http.client
-import os
 import socket
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from filelock import FileLock
 
 from mica.data.dataset import digest_of
 from mica.errors import DataError
-from mica.torchvision_import import import_torchvision
+from mica.files import new_folder
 
 # Everything that a network, a proxy's error page in place of the archive, or a full disk can raise.
 _DOWNLOAD_ERRORS = (OSError, RuntimeError, EOFError, http.client.HTTPException, tarfile.TarError, zlib.error)
@@ -39,7 +37,9 @@ class Cifar:
     @property
     def dataset_class(self) -> Any:
         """The class of torchvision, which knows the address, the files and their MD5 sums."""
-        return getattr(import_torchvision().datasets, self.torchvision_class)
+        import torchvision  # slow, and of no use for other data
+
+        return getattr(torchvision.datasets, self.torchvision_class)
 
 
 def ensure(cifar: Cifar, root: Path) -> None:
@@ -69,9 +69,10 @@ def digest(cifar: Cifar) -> str:
 
 
 def _check(cifar: Cifar, root: Path) -> None:
+    from torchvision.datasets.utils import calculate_md5
+
     published = cifar.dataset_class
     meta = (published.meta["filename"], published.meta["md5"])
-    calculate_md5 = import_torchvision().datasets.utils.calculate_md5
     for name, md5 in [*published.train_list, *published.test_list, meta]:
         file = root / cifar.folder / name
         if not file.is_file():
@@ -88,10 +89,8 @@ def _check(cifar: Cifar, root: Path) -> None:
 
 def _download(cifar: Cifar, root: Path) -> None:
     """Download and extract beside the final place, then rename: a folder that exists is a whole one."""
-    with tempfile.TemporaryDirectory(prefix=f".{cifar.name}-", dir=root) as unfinished:
-        with _socket_timeout(_SECONDS_OF_SILENCE):
-            cifar.dataset_class(unfinished, train=False, download=True)
-        os.replace(Path(unfinished, cifar.folder), root / cifar.folder)
+    with new_folder(root / cifar.folder) as folder, _socket_timeout(_SECONDS_OF_SILENCE):
+        cifar.dataset_class(folder.parent, train=False, download=True)
 
 
 @contextlib.contextmanager

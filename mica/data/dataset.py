@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from mica.data.normalisation import channel_statistics
 from mica.errors import DataError
 from mica.registry import function_registry
 
@@ -38,16 +39,19 @@ class Dataset:
     """uint8 [M, C, H, W], the same C, H, W"""
     test_labels: Labels
     """int64 [M], each in 0..classes-1"""
-    mean: tuple[float, ...]
-    """[C], of pixels in 0..1"""
-    std: tuple[float, ...]
-    """[C], of pixels in 0..1, above 0"""
+    mean: tuple[float, ...] = ()
+    """[C], of pixels in 0..1; by default that of the training images"""
+    std: tuple[float, ...] = ()
+    """[C], of pixels in 0..1, above 0; likewise"""
     augment: Augment = "none"
     """How training images of this kind are usually augmented."""
 
     def __post_init__(self) -> None:
         self._check_part("training", self.train_images, self.train_labels)
         self._check_part("test", self.test_images, self.test_labels)
+        if not self.mean and not self.std:
+            for name, values in zip(("mean", "std"), channel_statistics(self.train_images), strict=True):
+                object.__setattr__(self, name, values)  # of a frozen value, before anyone sees it
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
             raise DataError(
                 f"{self.name}: training images are {shape_text(self.train_images)} "
@@ -97,14 +101,14 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """A data set that is known to be there, but is not decoded yet."""
+    """A data set that is known to be there, or where to get it, but is not decoded yet."""
 
     name: str
     """The registered name."""
     digest: str
     """Hex SHA-256 that changes whenever an image, a label or the split into train and test does."""
     description: str
-    """One line for people: what it is and where it comes from."""
+    """One line for people: what it is and where it comes from, or will."""
     augment: Augment
     """How training images of this kind are usually augmented."""
     load: Callable[[], Dataset]
@@ -125,6 +129,27 @@ datasets = function_registry("data set", ())
 def data_set(name: str) -> Callable[[Find], Find]:
     """Decorator that registers a function as a data set; all its arguments are options."""
     return lambda find: datasets.add(name, find)
+
+
+def source_of(dataset: Dataset, load: Callable[[], Dataset]) -> DataSource:
+    """A data set that is in memory already as one that is found; `load` makes it again elsewhere."""
+    about = (dataset.name, dataset.classes, dataset.mean, dataset.std)
+    return DataSource(
+        name=dataset.name,
+        digest=digest_of("content", repr(about), *content_of(dataset)),
+        description=f"{dataset.name}: {shape_text(dataset.train_images)}, {dataset.classes} classes, "
+        f"{len(dataset.train_images):,} training and {len(dataset.test_images):,} test images",
+        augment=dataset.augment,
+        load=load,
+        train_images=len(dataset.train_images),
+    )
+
+
+def content_of(dataset: Dataset) -> list[bytes]:
+    """All pixels and labels, independent of the machine's byte order."""
+    parts: list[Images | Labels] = [dataset.train_images, dataset.test_images]
+    parts += [dataset.train_labels, dataset.test_labels]
+    return [part.astype(part.dtype.newbyteorder("<")).tobytes() for part in parts]
 
 
 def digest_of(*parts: str | bytes) -> str:

@@ -5,7 +5,16 @@ import importlib.util
 import numpy as np
 
 from mica import rng
-from mica.data.dataset import Augment, Dataset, DataSource, Images, Indices, Labels, data_set, digest_of
+from mica.data.dataset import (
+    Augment,
+    Dataset,
+    DataSource,
+    Indices,
+    Labels,
+    content_of,
+    data_set,
+    digest_of,
+)
 from mica.data.normalisation import channel_statistics
 from mica.errors import DataError
 
@@ -76,7 +85,5 @@ def stratified_split(labels: Labels, test_size: int) -> tuple[Indices, Indices]:
 
 
 def content_digest(dataset: Dataset) -> str:
-    """The digest of all pixels and labels, independent of the machine's byte order."""
-    parts: list[Images | Labels] = [dataset.train_images, dataset.test_images]
-    parts += [dataset.train_labels, dataset.test_labels]
-    return digest_of("digits", *(part.astype(part.dtype.newbyteorder("<")).tobytes() for part in parts))
+    """The digest of all pixels and labels."""
+    return digest_of("digits", *content_of(dataset))

@@ -1,13 +1,12 @@
 """The mean and standard deviation that a data set's pixels are normalised by."""
 
 import numpy as np
-
-from mica.data.dataset import Images
+from numpy.typing import NDArray
 
 _CHUNK = 1024
 
 
-def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and (population) standard deviation per channel of uint8 [N, C, H, W], for pixels in 0..1.
 
     Counts how often each of the 256 values occurs, so that the result is exact whatever the order

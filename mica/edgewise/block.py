@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from mica.edgewise import kernels
+from mica.edgewise.compiling import compile_apart
 from mica.edgewise.kernels import Ints, Norm
 from mica.edgewise.taps import runs, taps
 
@@ -25,6 +26,7 @@ class Block(nn.Module):
         self, conv: nn.Conv2d, mask: Tensor, norm: nn.BatchNorm2d | None, relu: bool, pool: int
     ) -> None:
         super().__init__()
+        compile_apart(conv.weight.dtype)
         self.values = nn.Parameter(conv.weight.detach()[mask].clone())
         self.bias, self.norm, self.relu, self.pool = conv.bias, norm, relu, pool
         self.taps, self.transposed = taps(conv, mask)

@@ -32,13 +32,6 @@ class Edgewise:
     blocks: "dict[str, Block]"
     """Layer → what computes it. Its parameter `values` holds the weight's kept edges, in row-major order."""
 
-    def write_back(self) -> None:
-        """Write the edges' values into the small network's weights."""
-        with torch.no_grad():
-            for name, block in self.blocks.items():
-                weight = self.small.model.get_parameter(f"{name}.weight")
-                weight.zero_()[self.small.masks[name]] = block.values
-
 
 def edgewise(small: Compact) -> Edgewise | None:
     """Replace the convolutions of a compact network that are sparse enough; None if less than half are.

@@ -4,6 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a graph is plain data: whoever only reads one does not wait for torch
+    from torch import fx
 
 Shape = tuple[int, ...]
 
@@ -67,6 +71,15 @@ class Op:
 
 
 @dataclass(frozen=True)
+class Traced:
+    """What torch's tracer saw of the network: it can be run, and rebuilt over other modules."""
+
+    graph: "fx.Graph"
+    op_of: Mapping[str, int]
+    """Name of a node → index of the last operation that it became."""
+
+
+@dataclass(frozen=True)
 class LayerGraph:
     """A network as its prunable layers and the operations that wire them together."""
 
@@ -76,6 +89,8 @@ class LayerGraph:
     """All operations; every one stands after those it reads. The last is the output."""
     input_shape: Shape
     """Of one image: (channels, height, width), or (features,)."""
+    traced: Traced | None = field(default=None, repr=False, compare=False)
+    """None after pickling, or where no tracer made the graph (`mica.graph.tracing.traced`)."""
     consumers: tuple[tuple[int, ...], ...] = field(init=False, repr=False)
     """For each operation the indices of those that read it."""
 
@@ -88,6 +103,7 @@ class LayerGraph:
         object.__setattr__(self, "consumers", tuple(tuple(r) for r in readers))
 
     def __reduce__(self) -> tuple[object, ...]:
+        # Without what the tracer saw: that may name functions which cannot be pickled.
         return LayerGraph, (dict(self.layers), self.ops, self.input_shape)
 
     @property

@@ -1,14 +1,13 @@
 """Trace any network of convolutions, linear layers and what lies between them into a LayerGraph."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from mica.errors import TraceError
-from mica.graph.layers import Layer, LayerGraph, Op, Shape
+from mica.errors import TraceError, UserError
+from mica.graph.layers import Layer, LayerGraph, Op, Shape, Traced
 
 _ACTIVATIONS: tuple[type[nn.Module], ...] = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish,
@@ -44,32 +43,50 @@ def trace(model: nn.Module, input_shape: tuple[int, ...]) -> LayerGraph:
     Raises:
         TraceError: it cannot be followed; the message names the module and the operation.
     """
-    return follow(model, input_shape).graph
-
-
-@dataclass(frozen=True)
-class Followed:
-    """A traced network twice: as what mica reads, and as what torch can run."""
-
-    graph: LayerGraph
-    module: fx.GraphModule
-    op_of: Mapping[str, int]
-    """Name of a node of `module.graph` → index of the last operation that it became."""
-
-
-def follow(model: nn.Module, input_shape: tuple[int, ...]) -> Followed:
-    """`trace`, with the executable graph beside; raises the same."""
     tracer = _Tracer()
     try:
-        traced = fx.GraphModule(model, tracer.trace(model))
+        nodes = tracer.trace(model)
     except Exception as error:
         raise TraceError(
             f"the network cannot be traced in module {tracer.innermost or '(top)'}: {error}"
         ) from error
-    _propagate_shapes(model, traced, input_shape)
-    builder = _Builder(model, traced.graph)
-    graph = builder.build(tuple(input_shape))
-    return Followed(graph, traced, {node.name: index for node, index in builder.index.items()})
+    _propagate_shapes(model, nodes, input_shape)
+    return _Builder(model, nodes).build(tuple(input_shape))
+
+
+def given_graph(
+    asks: str, model: nn.Module, graph: LayerGraph | None, input_shape: tuple[int, ...] | None
+) -> LayerGraph:
+    """The graph that a caller of the function `asks` gave, or that of the network for the shape that he gave.
+
+    Raises:
+        UserError: he gave neither, or a graph of images of another shape.
+        TraceError: the network cannot be followed.
+    """
+    if graph is None and input_shape is None:
+        raise UserError(
+            f"{asks} needs graph=mica.trace(model, shape), or input_shape=shape, that of one image such as "
+            "(3, 32, 32)"
+        )
+    if graph is None:
+        assert input_shape is not None
+        return trace(model, input_shape)
+    if input_shape is not None and tuple(input_shape) != graph.input_shape:
+        raise UserError(
+            f"{asks} is given a graph for images of shape {graph.input_shape}, and input_shape={input_shape}"
+        )
+    return graph
+
+
+def traced(graph: LayerGraph, model: nn.Module) -> Traced:
+    """What torch's tracer saw of the network that a graph is of; it looks again where the graph has lost it.
+
+    Raises:
+        TraceError: it looked again, and the network cannot be followed.
+    """
+    seen = graph.traced or trace(model, graph.input_shape).traced
+    assert seen is not None
+    return seen
 
 
 class _Tracer(fx.Tracer):
@@ -100,12 +117,12 @@ class _Shapes(fx.Interpreter):
         return value
 
 
-def _propagate_shapes(model: nn.Module, traced: fx.GraphModule, input_shape: Shape) -> None:
+def _propagate_shapes(model: nn.Module, nodes: fx.Graph, input_shape: Shape) -> None:
     """Run two blank images through in eval mode, so that batch norm's statistics stay untouched."""
     parameter = next(model.parameters(), torch.empty(0))
     images = torch.zeros(2, *input_shape, device=parameter.device, dtype=parameter.dtype)
     modes = {module: module.training for module in model.modules()}
-    interpreter = _Shapes(traced)
+    interpreter = _Shapes(model, graph=nodes)
     interpreter.extra_traceback = False
     try:
         model.eval()
@@ -142,7 +159,8 @@ class _Builder:
             # What is left computes no single tensor: `x.size(0)` for a view, say.
         if not self.layers:
             raise TraceError("the network has no convolution and no linear layer: nothing to prune")
-        return LayerGraph(self.layers, tuple(self.ops), input_shape)
+        seen = Traced(self.graph, {node.name: index for node, index in self.index.items()})
+        return LayerGraph(self.layers, tuple(self.ops), input_shape, seen)
 
     # -- one node -----------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from mica import rng
 from mica.errors import UserError
 from mica.named import Named
 from mica.options import Options, call, options_of
-from mica.registry import Registry
+from mica.registry import Registry, check_signature, place_of
 
 Build = Callable[..., nn.Module]
 INPUTS = ("input_shape", "classes", "num_classes")
@@ -47,6 +47,7 @@ def _a_model(found: object) -> Model:
         return found
     if not callable(found):
         raise TypeError(f"is no function: found {found!r}")
+    check_signature(found)
     return Model(found)
 
 
@@ -85,14 +86,15 @@ def build(chosen: str | Named, *, input_shape: tuple[int, ...], classes: int, se
     named = models.choose(chosen)
     entry = models.get(named.name)
     given: dict[str, Any] = {"input_shape": input_shape, "classes": classes, "num_classes": classes}
-    options = named.all_options if not entry.options.others else named.options
+    options = named.all_options
     names = inspect.signature(entry.build).parameters
     if entry.options.others and not {"classes", "num_classes"} & names.keys():
         options = {"num_classes": classes, **options}  # torchvision's take it among their **kwargs
     with rng.torch_seeded(seed, "weights"):
         network = call(entry.build, given, options)
     if not isinstance(network, nn.Module):
-        raise UserError(f"model {named.text!r} must return an nn.Module, found {network!r:.60}")
+        who = f"model {named.text!r}{place_of(entry.build)}"
+        raise UserError(f"{who} must return an nn.Module, found {network!r:.60}")
     return network
 
 

@@ -7,7 +7,7 @@ names beside what mica gives it is an option, to be set in YAML.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import PositiveInt
 from torch import Tensor
@@ -15,7 +15,8 @@ from torch import Tensor
 from mica.masks import Masks
 from mica.options import Options, call, options_of
 from mica.pruners.scores.scored_network import Network
-from mica.registry import Registry
+from mica.pruners.scores.scorer import Remaining
+from mica.registry import Registry, place_of
 
 Place = Callable[..., Masks]
 Score = Callable[..., Mapping[str, Tensor]]
@@ -39,23 +40,6 @@ class PlacingPruner:
     def options(self) -> Options:
         """What may be set."""
         return options_of(self.place, PLACING_INPUTS)
-
-
-class Remaining(Protocol):
-    """Edges that are scored and pruned in turns. Scores and flags are flat, layer by layer."""
-
-    @property
-    def kept(self) -> Mapping[str, Tensor]:
-        """bool (edges,): to be set to False for edges that are pruned, in place."""
-        ...
-
-    def scores(self) -> Mapping[str, Tensor]:
-        """(edges,), beside `kept`; of a pruned edge no more than of any kept one."""
-        ...
-
-    def masks(self) -> Mapping[str, Tensor]:
-        """All edges of the network, bool: those kept."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -85,29 +69,51 @@ Pruner = PlacingPruner | RankingPruner
 
 @dataclass(frozen=True)
 class Ranking:
-    """A ranking pruner with its options set."""
+    """A ranking pruner with its options set: a `mica.pruners.scores.scorer.Scorer`."""
 
     pruner: RankingPruner
     options: Mapping[str, Any]
+    name: str = "of ranking"
+    """For messages."""
+
+    def __str__(self) -> str:
+        """Who is to blame: name, file and line."""
+        return f"pruner {self.name!r}{place_of(self.pruner.score)}"
 
     @property
     def iterations(self) -> int:
         """How often it scores and prunes."""
-        return int(self.options.get("iterations", self.pruner.iterations))
+        default = self.pruner.iterations  # with 1, an option of this name is the function's own affair
+        return int(self.options.get("iterations", default)) if default > 1 else 1
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether it looks at training images and labels."""
+        return self.pruner.needs_images
+
+    @property
+    def functions(self) -> tuple[Callable[..., object], ...]:
+        """What it computes with: the one that scores first."""
+        pruner = self.pruner
+        return (pruner.score, pruner.remaining) if pruner.remaining else (pruner.score,)
 
     def score(self, network: Network, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Scores of the weights' shapes."""
+        """Scores of the weights' shapes; pruned weights are zero."""
         options = {name: value for name, value in self.options.items() if name in self._own}
-        scores: Mapping[str, Tensor] = call(
-            self.pruner.score, {"network": network, "weights": weights}, options
-        )
+        given = {"network": network, "weights": weights}
+        scores: Mapping[str, Tensor] = call(self.pruner.score, given, options)
         return scores
 
     @property
     def _own(self) -> set[str]:
-        """Options that the function names; the number of iterations is mica's as a rule."""
+        """Options that the function names, or takes under any name; the iterations are mica's as a rule."""
         own = options_of(self.pruner.score, RANKING_INPUTS)
-        return set(self.options) if own.others else set(own.defaults)
+        others = set(self.options) if own.others else set()
+        return set(own.defaults) | (others - {"iterations"} if self.pruner.iterations > 1 else others)
+
+    def start(self, network: Network) -> Remaining | None:
+        """A quicker way to the same scores, where there is one."""
+        return self.pruner.remaining(network) if self.pruner.remaining else None
 
 
 def _a_pruner(found: object) -> Pruner:

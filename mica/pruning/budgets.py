@@ -75,10 +75,9 @@ def target_edges(edges: int, ratio: float, rounding: Rounding) -> int:
 
 def check_ratio(ratio: float) -> None:
     """Raises `UserError` unless the compression ratio is a finite number of at least 1."""
-    if math.isfinite(ratio) and 0 < ratio < 1:
-        raise UserError(
-            f"a compression ratio is all / kept edges, from 1 on, found {ratio:g}: 10 keeps a tenth, and "
-            f"{1 / ratio:.4g} keeps a share of {ratio:g}"
-        )
-    if not (math.isfinite(ratio) and ratio >= 1):
-        raise UserError(f"a compression ratio is a number from 1 on (10^0, dense), found {ratio}")
+    if math.isfinite(ratio) and ratio >= 1:
+        return
+    message = f"found the ratio {ratio:g}; a compression ratio (all / kept edges) is at least 1"
+    if 0 < ratio < 1:
+        message += f": 10 keeps a tenth, and {1 / ratio:.4g} keeps a share of {ratio:g}"
+    raise UserError(message)

@@ -1,12 +1,11 @@
 """Methods: a pruner and a distribution, each with its options, under one name as the paper writes it."""
 
-import re
-from functools import cached_property
+from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from mica.errors import UserError, nearest
-from mica.named import Named
+from mica.errors import UnknownName, UserError, nearest
+from mica.named import Named, parse_first
 from mica.pruners import PlacingPruner, Ranking, RankingPruner, pruners
 from mica.pruning.distributions import distributions
 
@@ -27,7 +26,7 @@ class Method(BaseModel):
     pruner: Named
     distribution: Named
 
-    @cached_property
+    @property
     def name(self) -> str:
         """`rpi-erk`, `mica(node_counts=max)-igq`, `rbpi-snip`, `dense`, …; `parse_method` reads it back."""
         if self == DENSE:
@@ -61,25 +60,31 @@ DENSE = Method(pruner=_NONE, distribution=_NONE)
 def parse_method(name: str) -> Method:
     """The method of a name such as `mica-igq`, `rpi-synflow(iterations=30)`, `rbpi-snip` or `dense`.
 
-    Upper and lower case are one, as figures write `MiCA-ERK`.
+    Upper and lower case of mica's own names are one, as figures write `MiCA-ERK`.
 
     Raises:
         UserError: it is not a name of this form, or pruner and distribution do not go together.
         UnknownName: no such pruner or distribution.
     """
-    if ":" not in name:
-        name = name.lower()
-    if name == "dense":
+    if name.lower() == "dense":
         return DENSE
-    head = re.match(r"[^-(]+(\([^)]*\))?", name)
-    pruner = head[0] if head else ""
-    distribution = name[len(pruner) + 1 :]
-    if not pruner or not distribution or name[len(pruner)] != "-":
-        raise UserError(f"unknown method {name!r}: a method is {_FORMS}{_meant(name)}")
-    if pruner == "rbpi":
-        return combine(distribution, GLOBAL)
+    _, _, rest = parse_first(name, stop="-")
+    pruner, distribution = _spelled(name.removesuffix(rest)), _spelled(rest[1:])
+    if not pruner or not distribution or rest[0] != "-":
+        raise UserError(f"unknown method {name!r}: a method is {_FORMS}{_meant(name.lower())}")
     short = pruner.partition("(")[0]
+    if short == "rbpi":
+        if pruner != short:
+            raise UserError(f"unknown method {name!r}: it is the pruner that has options, rbpi-PRUNER(…)")
+        return combine(distribution, GLOBAL)
     return combine(_LONG.get(short, short) + pruner.removeprefix(short), distribution)
+
+
+def _spelled(text: str) -> str:
+    """The text with its name in lower case, unless it is registered otherwise or a user's own."""
+    name, bracket, options = text.partition("(")
+    kept = ":" in name or name in pruners or name in distributions
+    return (name if kept else name.lower()) + bracket + options
 
 
 def _meant(name: str) -> str:
@@ -100,16 +105,12 @@ def combine(pruner: object, distribution: object) -> Method:
         UserError: they do not go together, or do not take these options.
         UnknownName: no such pruner or distribution.
     """
-    if pruner == "dense":
-        raise UserError("dense is no pruner but a method, without any distribution: name it under methods")
-    chosen = pruners.choose(pruner)
+    chosen, shares = choose_pruner(pruner), choose_distribution(distribution)
     kind = pruners.get(chosen.name)
-    if distribution == GLOBAL:
+    if shares.name == GLOBAL:
         if isinstance(kind, PlacingPruner):
             raise UserError(f"pruner {chosen.name!r} ranks nothing, so it has no {GLOBAL!r} distribution")
-        return Method(pruner=chosen, distribution=Named(name=GLOBAL))
-    shares = choose_distribution(distribution)
-    if isinstance(kind, RankingPruner) and is_ranking(shares.name):
+    elif isinstance(kind, RankingPruner) and is_ranking(shares.name):
         raise UserError(
             f"pruner {chosen.name!r} cannot take its budget from the ranking of {shares.name!r}: "
             f"ranked within layers it pairs with {', '.join(distributions.names())}, or with {GLOBAL}"
@@ -117,20 +118,27 @@ def combine(pruner: object, distribution: object) -> Method:
     return Method(pruner=chosen, distribution=shares)
 
 
+def choose_pruner(chosen: object) -> Named:
+    """A pruner with its options, as a registry's `choose` takes it."""
+    if chosen == "dense":
+        raise UserError("dense is no pruner but a method, without any distribution: name it under methods")
+    return pruners.choose(chosen)
+
+
 def choose_distribution(chosen: object) -> Named:
     """A distribution with its options; one that is a ranking's mask takes that ranking's."""
     if isinstance(chosen, Named):
         return chosen
-    name = str(chosen.get("name", "") if isinstance(chosen, dict) else chosen).partition("(")[0]
+    name = str(chosen.get("name", "") if isinstance(chosen, Mapping) else chosen).partition("(")[0]
+    if name == GLOBAL and chosen in (GLOBAL, {"name": GLOBAL}):
+        return Named(name=GLOBAL)
     if is_ranking(name):
         return pruners.choose(chosen)
     try:
         return distributions.choose(chosen)
-    except UserError as error:
-        if name in distributions:
-            raise
+    except UnknownName as error:
         rankers = ", ".join(n for n in pruners.names() if is_ranking(n))
-        raise type(error)(f"{error}; or, for a ranking pruner's layer-wise counts, {rankers}") from error
+        raise UnknownName(f"{error}; or, for a ranking pruner's layer-wise counts, {rankers}") from error
 
 
 def is_ranking(name: str) -> bool:
@@ -149,4 +157,4 @@ def as_ranking(part: Named) -> Ranking | None:
         return None
     pruner = pruners.get(part.name)
     assert isinstance(pruner, RankingPruner)
-    return Ranking(pruner, part.all_options)
+    return Ranking(pruner, part.all_options, part.text)

@@ -11,7 +11,7 @@ from mica import rng
 from mica.errors import UserError
 from mica.graph import LayerGraph
 from mica.graph.reachability import functional
-from mica.graph.tracing import trace
+from mica.graph.tracing import given_graph
 from mica.masks import Masks
 from mica.named import Named
 from mica.options import call, check_choice
@@ -63,10 +63,7 @@ def sparsify(
     check_choice("budget", budget, BudgetKind)
     check_choice("rounding", rounding, Rounding)
     parsed = parse_method(method) if isinstance(method, str) else method
-    if graph is None:
-        if input_shape is None:
-            raise UserError("sparsify needs graph=mica.trace(model, input_shape), or the shape of one image")
-        graph = trace(model, input_shape)
+    graph = given_graph("sparsify", model, graph, input_shape)
     images, labels = data or (None, None)
     network = Network(model=model, graph=graph, images=images, labels=labels)
     task = _Task(network, ratio, seed, rounding, cache)
@@ -82,9 +79,11 @@ def source_method(method: Method) -> Method:
     placing = method != DENSE and isinstance(pruners.get(method.pruner.name), PlacingPruner)
     if placing and is_ranking(method.distribution.name):
         return combine(method.distribution, GLOBAL)
-    if placing and method != (source := combine("random", method.distribution)):
-        return source
-    raise UserError(f"budget: corrected goes with the pruner mica, found {method.name!r}")
+    if placing and method.pruner.name != "random":
+        return combine("random", method.distribution)
+    raise UserError(
+        f"budget: corrected goes with the pruner mica, or your own that places edges, found {method.name!r}"
+    )
 
 
 @dataclass(frozen=True)
@@ -129,11 +128,11 @@ class _Task:
         assert isinstance(pruner, PlacingPruner)
         given = {
             "graph": self.network.graph,
-            "budget": budget,
+            "budget": dict(budget),  # a copy, as of the weights: whatever it does to them, it has its own
             # Every placement draws from the same stream: a corrected budget's source mask is then the very
             # mask of the trial that it is compared with.
             "rng": rng.stream(self.seed, "mask"),
-            "weights": self.network.weights(),
+            "weights": {name: weight.clone() for name, weight in self.network.weights().items()},
         }
         found = call(pruner.place, given, chosen.all_options)
         return _checked(found, f"pruner {chosen.text!r}{place_of(pruner.place)}", self.network.graph, budget)

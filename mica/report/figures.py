@@ -1,5 +1,6 @@
 """The paper's figures from a table of trials: one data set and model a figure, as PNG and SVG."""
 
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mica.files import write_file
 from mica.report.appearance import Series
 from mica.report.cells import finished
 from mica.report.curves import GREY
@@ -129,8 +131,12 @@ def _stem(label: str, taken: set[str]) -> str:
 
 
 def _save(figure: Figure, folder: Path, stem: str) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{stem}.png", folder / f"{stem}.svg"]
-    figure.savefig(files[0], dpi=_DPI, metadata={"Software": None})
-    figure.savefig(files[1], metadata={"Date": None})
+    files = []
+    # Without a program's version and a date: the same figure is the same file.
+    for kind, metadata in ("png", {"Software": None}), ("svg", {"Date": None}):
+        content = io.BytesIO()
+        dpi = _DPI if kind == "png" else "figure"
+        figure.savefig(content, format=kind, dpi=dpi, metadata=metadata)
+        files.append(folder / f"{stem}.{kind}")
+        write_file(files[-1], content.getvalue())
     return files

@@ -1,29 +1,37 @@
-"""Run a sweep: read the store, subtract, run what is missing, leave tables behind."""
+"""Run a sweep: read the store, subtract, run what is missing."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from rich.console import Console
-
-from mica.cli.progress import SweepProgress
-from mica.errors import UserError
-from mica.sweep.drive.worker import failed
+from mica.data.location import shown
+from mica.errors import SweepStopped, UserError
+from mica.sweep.drive.executor import Executor, Job
+from mica.sweep.drive.source import GridSource
+from mica.sweep.drive.stopping import Stopping
+from mica.sweep.drive.user_code import modules_of
 from mica.sweep.plan.cost import longest_first
 from mica.sweep.plan.grid import Grid, expand
 from mica.sweep.plan.spec import SweepSpec, load_sweep
+from mica.sweep.store.index import Index, code_of
 from mica.sweep.store.lease import Lease
-from mica.sweep.store.records import Store, Stored, done
-from mica.trial.record import Outcome, Record
+from mica.sweep.store.records import Store
+from mica.trial.record import Record
 from mica.trial.spec import TrialSpec
 
-if TYPE_CHECKING:  # Ray takes seconds to import: only those who run trials wait for it
-    from mica.sweep.drive.ray_driver import Work
-    from mica.sweep.drive.ray_watcher import Ended
+
+@dataclass(frozen=True)
+class Retry:
+    """Which trials run again although they have a record."""
+
+    failed: bool = False
+    """Those that ended with an exception."""
+    changed: bool = False
+    """Those that ran with other code of the user's own than there is now."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +43,28 @@ class Sweep:
     store: Store
 
     @cached_property
-    def outcomes(self) -> Mapping[str, Outcome]:
-        """How those of this sweep's trials ended that have a record, by key; read once."""
-        found = self.store.outcomes()
-        return {key: found[key] for key in self.grid.trials if key in found}
+    def index(self) -> Index:
+        """How those of its trials ended that have a record; the store is read on first use."""
+        return Index(self.store, self.grid.trials.keys())
 
-    def missing(self, *, retry_failed: bool = False) -> dict[str, TrialSpec]:
-        """Trials that have no record yet; failed ones too when they are to be retried."""
-        finished = done(self.outcomes, retry_failed=retry_failed)
-        return {key: trial for key, trial in self.grid.trials.items() if key not in finished}
+    def missing(self, retry: Retry = Retry()) -> dict[str, TrialSpec]:
+        """Trials to run: those without a record, and those that are to run again."""
+        return {key: trial for key, trial in self.grid.trials.items() if self._runs(key, trial, retry)}
+
+    @property
+    def changed(self) -> int:
+        """How many results were made by other code of the user's own than there is now."""
+        found = ((self.index.entries.get(key), trial) for key, trial in self.grid.trials.items())
+        return sum(
+            entry is not None and entry.outcome != "failed" and entry.code != code_of(trial)
+            for entry, trial in found
+        )
+
+    def _runs(self, key: str, trial: TrialSpec, retry: Retry) -> bool:
+        entry = self.index.entries.get(key)
+        if entry is None or (retry.failed and entry.outcome == "failed"):
+            return True
+        return retry.changed and entry.code != code_of(trial)
 
     @property
     def mlflow_uri(self) -> str | None:
@@ -55,8 +76,29 @@ class Sweep:
         return default_uri(self.store.folder.place) if self.spec.mlflow is True else str(self.spec.mlflow)
 
 
+class Listener(Protocol):
+    """Who is told what a run does: a terminal, a log."""
+
+    def busy(self, what: str) -> AbstractContextManager[object]:
+        """Something that takes a moment."""
+
+    def running(self, trials: int) -> AbstractContextManager[object]:
+        """So many trials run."""
+
+    def finished(self, record: Record) -> None:
+        """One of them has its record; called from any thread, one call at a time."""
+
+    def warn(self, text: str) -> None:
+        """Something went wrong that costs no record."""
+
+
 def open_sweep(path: Path, storage: str | None = None) -> Sweep:
-    """Read a sweep file; writes nothing. Raises `UserError`."""
+    """Read a sweep file; writes nothing. Raises `UserError`.
+
+    Modules of the user's own are looked for beside it too.
+    """
+    if (folder := str(path.absolute().parent)) not in sys.path:
+        sys.path.insert(1, folder)  # what lies in the current folder comes first
     spec = load_sweep(path)
     if storage:
         spec = spec.model_copy(update={"storage": storage})
@@ -68,57 +110,78 @@ def open_sweep(path: Path, storage: str | None = None) -> Sweep:
 
 
 def run_sweep(
-    sweep: Sweep, console: Console, *, address: str | None = None, retry_failed: bool = False
-) -> Counter[str]:
-    """Run the missing trials; returns how many ended with which outcome.
+    sweep: Sweep,
+    listener: Listener,
+    *,
+    here: bool = False,
+    address: str | None = None,
+    retry: Retry = Retry(),
+) -> int:
+    """Run the missing trials; returns how many of them have no new record, which are those not come to.
 
     Nothing is written before the resources, the data, every network and the storage have been checked.
+
+    Args:
+        here: in this process, one after the other, without Ray.
+        address: of a Ray cluster.
 
     Raises:
         UserError: one of those checks fails, or another driver holds the store.
         SweepStopped: the first trials all fail alike, or another driver takes the store over.
     """
-    missing = sweep.missing(retry_failed=retry_failed)
+    missing = sweep.missing(retry)
     if not missing:
-        return Counter()
-    from mica.sweep.drive.ray_cluster import check, cluster
-    from mica.sweep.drive.ray_driver import Work, run_all
-
-    with cluster(address) as grows:
-        with console.status("reading the data, tracing the networks"):
-            data = check(missing, sweep.grid.sources, sweep.spec.resources)
+        return 0
+    job = Job(sweep.spec.name, sweep.store, sweep.grid.sources, sweep.spec.resources)
+    with _executor(job, missing.values(), here, address) as executor:
+        with listener.busy("reading the data, tracing the networks"):
+            executor.check(missing.values())
             sweep.store.folder.check_writable()
-        with Lease(sweep.store.folder) as lease, _folding(sweep.store), _tracker(sweep, console) as track:
+        with Lease(sweep.store.folder) as lease, _folding(sweep.store), _tracker(sweep, listener) as track:
             # Another driver may have run some of them while this one waited for Ray and the data.
-            finished = done(sweep.store.outcomes(), retry_failed=retry_failed)
-            left = {key: trial for key, trial in missing.items() if key not in finished}
-            trials, resources = longest_first(left, sweep.grid.sources), sweep.spec.resources
-            work = Work(sweep.spec.name, trials, data, sweep.store, resources, grows)
-            progress = SweepProgress(console, len(left))
-
-            def on_end(ended: "Ended") -> None:
-                record = _record(ended, work)
-                progress.finished(record)
-                track(ended.key)
-
+            sweep.index.update()
+            left = sweep.missing(retry)
             if left:
-                with progress:
-                    run_all(work, on_end, lambda: lease.held)
-    return progress.outcomes
+                with listener.running(len(left)):
+                    _run(sweep, left, executor, [listener.finished, track], Stopping(lambda: lease.held))
+    return len(left)
 
 
-def _record(ended: "Ended", work: "Work") -> Record:
-    """The record that the trial's worker stored; if the worker died first, a failed one in its place."""
-    stored = work.store.loose(ended.key)
-    error = ended.error or "the worker left no record"
-    if stored is not None and (
-        stored.record.outcome != "failed" or (stored.record.error or "").strip().endswith(error)
-    ):
-        return stored.record
-    # Which one of the GPUs it was on died with the worker.
-    record = failed(work.trials[ended.key], error, "GPU" if work.need["gpu"] else "cpu")
-    work.store.put(Stored(ended.key, work.sweep, record))
-    return record
+def _run(
+    sweep: Sweep,
+    left: dict[str, TrialSpec],
+    executor: Executor,
+    told: Sequence[Callable[[Record], None]],
+    stopping: Stopping,
+) -> None:
+    """Run the trials that are left; those that have their record go, and everybody is told of it."""
+    source = GridSource(longest_first(left, sweep.grid.sources).values())
+
+    def hear(record: Record) -> None:
+        key = record.spec.key
+        del left[key]
+        sweep.index.note(key, record)
+        for tell in (source.tell, stopping.ended, *told):
+            tell(record)
+
+    executor.run(source, hear, stopping)
+    if stopping.reason:
+        raise SweepStopped(stopping.reason)
+
+
+@contextmanager
+def _executor(job: Job, trials: Iterable[TrialSpec], here: bool, address: str | None) -> Iterator[Executor]:
+    if here:
+        from mica.sweep.drive.here import Here
+
+        yield Here(job)
+        return
+    # Ray takes seconds to import: only those who run trials on it wait for it.
+    from mica.sweep.drive.ray_cluster import cluster
+    from mica.sweep.drive.ray_tune import RayTune
+
+    with cluster(address, modules_of(trials)) as grows:
+        yield RayTune(job, grows=grows)
 
 
 @contextmanager
@@ -129,26 +192,25 @@ def _folding(store: Store) -> Iterator[None]:
 
 
 @contextmanager
-def _tracker(sweep: Sweep, console: Console) -> Iterator[Callable[[str], None]]:
-    """Sends the records of keys to MLflow in the background, or nowhere when it is off."""
+def _tracker(sweep: Sweep, listener: Listener) -> Iterator[Callable[[Record], None]]:
+    """Sends records to MLflow in the background, or nowhere when it is off."""
     uri = sweep.mlflow_uri
     if uri is None:
-        yield lambda key: None
+        yield lambda record: None
         return
     from mica.sweep.track.process import Tracker
 
     tracker = Tracker(uri, sweep.spec.name, sweep.store.folder.place)
     tracker.start()
     try:
-        for key in sweep.store.loose_keys() & set(sweep.outcomes):
+        for key in sweep.index.loose:
             tracker.log(key)  # what an earlier run was stopped before it could show
-        yield tracker.log
+        yield lambda record: tracker.log(record.spec.key)
     finally:
-        with console.status("showing the rest in MLflow"):
-            report = tracker.close()
-        if report.failed:
-            console.print(
-                f"MLflow at {uri} missed {report.failed} trials ({report.error}); "
-                "`mica-sweep sync` will catch up",
-                style="yellow",
+        with listener.busy("showing the rest in MLflow"):
+            tally = tracker.close()
+        if tally.failed:
+            listener.warn(
+                f"MLflow at {shown(uri)} missed {tally.failed} trials ({tally.error}); "
+                "`mica-sweep sync` will catch up"
             )

@@ -12,7 +12,7 @@ _BATCH = 500
 
 
 @dataclass(frozen=True)
-class Scores:
+class Metrics:
     """Mean cross-entropy in nats, and accuracies in percent."""
 
     loss: float
@@ -20,27 +20,32 @@ class Scores:
     top5: float
 
 
-def evaluate(model: nn.Module, images: ImageSet, *, bf16: bool = False) -> Scores:
+def evaluate(model: nn.Module, images: ImageSet, *, bf16: bool = False) -> Metrics:
     """Evaluate in eval mode, without augmentation; the network ends in the mode it was in."""
     training = model.training
     model.eval()
     totals = torch.zeros(3, device=images.labels.device, dtype=torch.float64)
     with torch.inference_mode(), torch.autocast(images.labels.device.type, torch.bfloat16, enabled=bf16):
         for pixels, labels in images.batches(_BATCH):
-            totals += sums(model(pixels).float(), labels)
+            totals += sums(at_least_fp32(model(pixels)), labels)
     model.train(training)
-    return scores_of(totals, len(images))
+    return metrics_of(totals, len(images))
 
 
-def scores_of(totals: Tensor, images: int) -> Scores:
-    """Scores from summed `sums`; this is where the caller waits for the device."""
+def metrics_of(totals: Tensor, images: int) -> Metrics:
+    """Metrics from summed `sums`; this is where the caller waits for the device."""
     loss, top1, top5 = totals.tolist()
-    return Scores(loss / images, 100 * top1 / images, 100 * top5 / images)
+    return Metrics(loss / images, 100 * top1 / images, 100 * top5 / images)
 
 
-def sums(scores: Tensor, labels: Tensor) -> Tensor:
+def at_least_fp32(logits: Tensor) -> Tensor:
+    """Logits (N, classes) in a precision that losses can be summed in."""
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
+def sums(logits: Tensor, labels: Tensor) -> Tensor:
     """Over a batch: summed cross-entropy, hits among the first and among the first five classes (3,)."""
-    loss = F.cross_entropy(scores.detach(), labels, reduction="sum")
-    best = scores.detach().topk(min(5, scores.shape[1]), dim=1).indices
+    loss = F.cross_entropy(logits.detach(), labels, reduction="sum")
+    best = logits.detach().topk(min(5, logits.shape[1]), dim=1).indices
     hits = best == labels[:, None]
     return torch.stack([loss, hits[:, 0].sum(), hits.sum()])

@@ -14,6 +14,7 @@ from mica.models import build, models
 from mica.pruning.sparsify import sparsify
 from mica.training.engine import Parts
 from mica.training.images import ImageSet, image_set
+from mica.training.state import TrainState
 from mica.trial.score_cache import score_cache
 from mica.trial.spec import TrialSpec
 
@@ -32,6 +33,10 @@ class PreparedTrial:
     def parts(self) -> Parts:
         """Training, validation and test images on the device."""
         return _parts(self.spec, self.dataset, self.device)
+
+    def begin(self) -> TrainState:
+        """The state before the first step."""
+        return TrainState.begin(self.model, self.masks)
 
 
 def check_fits(spec: TrialSpec, dataset: Dataset) -> list[str]:
@@ -64,6 +69,7 @@ def prepare(spec: TrialSpec, dataset: Dataset, device: str) -> PreparedTrial:
         rounding=spec.rounding,
         cache=score_cache(),
     )
+    model.cpu()  # a form brings what it trains to the device
     return PreparedTrial(spec, dataset, device, model, graph, masks)
 
 

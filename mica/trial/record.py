@@ -105,3 +105,8 @@ class Record(_Part):
     epochs: tuple[EpochRow, ...] = ()
     error: str | None = Field(None, description="Of a failed trial: the traceback.")
     provenance: Provenance
+
+    @property
+    def reason(self) -> str | None:
+        """Why a trial failed: the last line of its traceback; None for one that did not."""
+        return self.error.strip().splitlines()[-1] if self.error and self.error.strip() else None

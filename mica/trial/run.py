@@ -1,6 +1,6 @@
 """Run one trial from start to record, in this process: no Ray, no MLflow, no files but what it keeps."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +8,9 @@ import torch
 
 from mica.data import Dataset
 from mica.errors import DataError
-from mica.masks import apply
-from mica.training.engine import Epoch, train
-from mica.training.forms import training_form
+from mica.training.engine import train
+from mica.training.forms import Form, enter
+from mica.training.state import Epoch
 from mica.trial.device import checked_device, compute_exactly
 from mica.trial.inspection import collapsed, inspect
 from mica.trial.prepare import PreparedTrial, prepare
@@ -53,17 +53,18 @@ def run(
     seconds_mask = clock.lap()
 
     outcome: Outcome = "completed"
-    epochs: list[Epoch] = []
+    form: Form | None = None
     if collapsed(summary):
         outcome = "collapsed"
     elif spec.protocol.epochs:
-        for epoch in _train(trial):
-            epochs.append(epoch)
+        form = enter(trial.model, trial.graph, trial.begin(), device, smaller=spec.compact)
+        for epoch in train(form, trial.parts(), spec.protocol, spec.seed):
             if on_epoch:
                 on_epoch(epoch)
-        outcome = "completed" if epochs[-1].finite else "diverged"
+        outcome = "completed" if form.rows[-1].finite else "diverged"
+    epochs = form.rows if form else []
     if folder is not None:
-        _keep(spec, trial, folder)
+        _keep(trial, form, folder)
     return Record(
         spec=spec,
         outcome=outcome,
@@ -86,24 +87,15 @@ def load(spec: TrialSpec) -> Dataset:
     return source.load()
 
 
-def _keep(spec: TrialSpec, trial: PreparedTrial, folder: Path) -> None:
-    if spec.keep == "nothing":
+def _keep(trial: PreparedTrial, form: Form | None, folder: Path) -> None:
+    if trial.spec.keep == "nothing":
         return
-    apply(trial.model, trial.masks)  # a collapsed network has not been trained, nor masked
     folder.mkdir(parents=True, exist_ok=True)
     trial.masks.save(folder / "masks.npz")
-    if spec.keep == "weights":
-        # On the CPU: a machine without a GPU can load them.
-        torch.save(trial.model.cpu().state_dict(), folder / "weights.pt")
-
-
-def _train(trial: PreparedTrial) -> Iterator[Epoch]:
-    """Train in place, by way of a smaller network where there is one."""
-    form = training_form(
-        trial.model, trial.masks, trial.graph.input_shape, trial.device, smaller=trial.spec.compact
-    )
-    yield from train(form.network, trial.parts(), trial.spec.protocol, trial.spec.seed)
-    form.write_back()
+    if trial.spec.keep == "weights":
+        # On the CPU, as all of a state: a machine without a GPU can load them.
+        state = form.leave() if form else trial.begin()
+        torch.save(state.tensors, folder / "weights.pt")
 
 
 def _results(epochs: list[Epoch]) -> Results:

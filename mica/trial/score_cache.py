@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from mica.errors import UserError
-from mica.files import cache_folder
+from mica.files import cache_folder, write_file
 from mica.pruners.scores.score_key import Tensors
 
 _BYTES = 4_000_000_000
@@ -87,19 +86,14 @@ class FileScoreCache:
             return None
 
     def _write(self, key: str, tensors: Tensors) -> None:
-        temporary = self._folder / f"{key}.{uuid4().hex}.tmp"
         try:
             parts = _encode(key, tensors)
             if sum(map(len, parts)) > self._limit:
                 return
-            with open(temporary, "wb") as file:
-                file.writelines(parts)
-            temporary.replace(self._folder / f"{key}.scores")
+            write_file(self._folder / f"{key}.scores", *parts)
             self._drop_oldest()
         except OSError as error:
             _warn(self._folder, error)
-            with suppress(OSError):
-                temporary.unlink()
 
     def _drop_oldest(self) -> None:
         files = []

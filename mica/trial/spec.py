@@ -1,10 +1,12 @@
 """TrialSpec: one cell of a grid, with every default filled in; one that cannot run cannot be made."""
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from mica.data import DataSource, datasets
+from mica.data import Dataset, DataSource, datasets
+from mica.data.dataset import source_of
 from mica.errors import UserError
 from mica.models import models
 from mica.named import Named
@@ -119,11 +121,17 @@ class TrialSpec(BaseModel):
 def open_data(data: str | Named) -> DataSource:
     """The data set of this name and options, found but not decoded; raises `UserError`."""
     chosen = datasets.choose(data)
+    found = _found(chosen)
+    return source_of(found, partial(_found, chosen)) if isinstance(found, Dataset) else found
+
+
+def _found(chosen: Named) -> Any:
+    """What a data set's function gives: a `DataSource`, or the `Dataset` itself."""
     find = datasets.get(chosen.name)
     found = call(find, {}, chosen.all_options)
-    if not isinstance(found, DataSource):
+    if not isinstance(found, (DataSource, Dataset)):
         raise UserError(
-            f"data set {chosen.text!r}{place_of(find)} must return a DataSource, found {found!r:.60}"
+            f"data set {chosen.text!r}{place_of(find)} must return a mica.data.Dataset, found {found!r:.60}"
         )
     return found
 

@@ -7,9 +7,10 @@ import pytest
 
 from mica.bench.forecast import forecast
 from mica.bench.measurements import MaskRow, Measurements, StepRow, save, saved
+from mica.data import DataSource
 from mica.sweep.results import Results
 from mica.sweep.store.records import Store, Stored
-from mica.trial import TrialSpec
+from mica.trial import TrialSpec, open_data
 from tests.sweep.sample import record
 from tests.trial.sample import tiny
 
@@ -34,10 +35,14 @@ MEASUREMENTS = Measurements(
 )  # fmt: skip
 
 
-def results(trials: dict[str, TrialSpec], stored: dict[str, Stored] | None = None) -> Results:
+def results(
+    trials: dict[str, TrialSpec],
+    stored: dict[str, Stored] | None = None,
+    sources: dict[str, DataSource] | None = None,
+) -> Results:
     return Results(
-        name="name", store=Store("memory"), stored=stored or {}, everything={}, trials=trials, sources={},
-        mlflow_uri=None, place=Path("sweep.yaml"),
+        name="name", store=Store("memory"), stored=stored or {}, everything={}, trials=trials,
+        sources=sources or {}, mlflow_uri=None, place=Path("sweep.yaml"),
     )  # fmt: skip
 
 
@@ -60,6 +65,16 @@ def test_a_mask_of_other_options_takes_as_long_as_the_one_that_was_timed() -> No
     )
     found = forecast(results({"a": other}), MEASUREMENTS)
     assert found and found.hours * 3600 == pytest.approx(4)
+
+
+def test_an_epoch_has_as_many_steps_as_the_data_set_has_images_for() -> None:
+    spec = tiny(method="mica-erk", log10_ratio=1.0, protocol={"epochs": 2, "batch_size": 20})
+    measured = MEASUREMENTS.model_copy(
+        update={"steps": tuple(s.model_copy(update={"batch_size": 20}) for s in MEASUREMENTS.steps)}
+    )
+    sources = {spec.data.label: open_data(spec.data)}  # of 60 images 48 train: three batches
+    found = forecast(results({"a": spec}, None, sources), measured)
+    assert found and found.hours * 3600 == pytest.approx(2 * 3 * 0.1 * 1.2 + 4)
 
 
 def test_beyond_what_was_timed_a_step_takes_as_long_as_the_nearest() -> None:

@@ -1,6 +1,7 @@
 """The small network computes what the masked one computes, step after step, in float64."""
 
 import copy
+import pickle
 from collections.abc import Mapping
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 import mica
 from mica import models
 from mica.errors import TraceError
+from mica.graph import tracing
 from tests.oracle.networks import OracleNet, random_masks, random_network
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
@@ -49,8 +51,19 @@ def state(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in network.state_dict().items()}
 
 
+def part_of(full: Mapping[str, Tensor], compact: mica.Compact) -> dict[str, Tensor]:
+    """What of the full network's tensors the small one has, dimension by dimension."""
+    parts = {}
+    for name, place in compact.places.items():
+        if name in full:
+            parts[name] = full[name].clone()
+            for dim, positions in enumerate(place):
+                parts[name] = parts[name].index_select(dim, positions)
+    return parts
+
+
 def assert_same(small: Mapping[str, Tensor], full: Mapping[str, Tensor], compact: mica.Compact) -> None:
-    part = compact.gather(full)
+    part = part_of(full, compact)
     for name, value in small.items():
         torch.testing.assert_close(value, part[name], **CLOSE, msg=lambda m, name=name: f"{name}: {m}")
 
@@ -65,7 +78,7 @@ def compare(
 ):
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(3, batch, *shape, generator=generator, dtype=torch.float64)
-    compact = mica.compact(model, masks, shape)
+    compact = mica.compact(model, masks, mica.trace(model, shape))
     full, small = copy.deepcopy(model), compact.model
     classes = full.eval()(images[0]).shape[1]
     labels = torch.randint(classes, (3, batch), generator=generator)
@@ -91,7 +104,7 @@ def test_random_networks_and_masks_train_alike(seed: int) -> None:
     masks = mica.Masks(random_masks(net, seed))
     if draws_dropout_by_function(net):
         with pytest.raises(TraceError, match="dropout by a function"):
-            mica.compact(net, masks, net.input_shape)
+            mica.compact(net, masks, mica.trace(net, net.input_shape))
     else:
         compare(net, masks, net.input_shape)
 
@@ -109,16 +122,17 @@ def test_the_papers_networks_train_alike(name: str, method: str) -> None:
 def test_micas_networks_become_small() -> None:
     model = models.build("vgg11", input_shape=(3, 16, 16), classes=10, seed=0)
     masks = mica.sparsify(model, "mica-igq", 10**3.5, 0, input_shape=(3, 16, 16))
-    compact = mica.compact(model, masks, (3, 16, 16))
+    compact = mica.compact(model, masks, mica.trace(model, (3, 16, 16)))
     assert compact.masks.kept == masks.kept
     assert compact.masks.total < 0.01 * masks.total
 
 
 def test_half_dead_random_networks_become_small() -> None:
     model = models.build("resnet20", input_shape=(3, 32, 32), classes=10, seed=0)
-    masks = mica.sparsify(model, "rpi-igq", 10**2.5, 0)
-    compact = mica.compact(model, masks, (3, 32, 32))
-    assert mica.functional(mica.trace(model, (3, 32, 32)), masks).kept <= compact.masks.kept < masks.kept
+    masks = mica.sparsify(model, "rpi-igq", 10**2.5, 0, input_shape=(3, 32, 32))
+    graph = mica.trace(model, (3, 32, 32))
+    compact = mica.compact(model, masks, graph)
+    assert mica.functional(graph, masks).kept <= compact.masks.kept < masks.kept
 
 
 def test_what_is_dropped_keeps_its_value_when_the_rest_is_scattered_back() -> None:
@@ -129,12 +143,11 @@ def test_what_is_dropped_keeps_its_value_when_the_rest_is_scattered_back() -> No
     mica.apply(model, masks)
     before = {name: value.clone() for name, value in state(model).items()}
     compact.scatter(state(compact.model), model.state_dict())
-    torch.testing.assert_close(compact.gather(state(model)), compact.gather(state(trained)), **CLOSE)
+    torch.testing.assert_close(part_of(state(model), compact), part_of(state(trained), compact), **CLOSE)
     for name, value in state(model).items():
         inside = torch.zeros(value.shape, dtype=torch.bool)
-        compact.scatter(
-            {name: torch.ones_like(compact.gather({name: value})[name], dtype=torch.bool)}, {name: inside}
-        )
+        part = part_of({name: value}, compact)[name]
+        compact.scatter({name: torch.ones_like(part, dtype=torch.bool)}, {name: inside})
         assert torch.equal(value[~inside], before[name][~inside]), name
 
 
@@ -142,8 +155,50 @@ def test_the_given_network_is_not_touched() -> None:
     model = models.build("mlp", input_shape=(1, 8, 8), classes=10, seed=0)
     before = copy.deepcopy(state(model))
     masks = mica.sparsify(model, "mica-erk", 30, 0, input_shape=(1, 8, 8))
-    compact = mica.compact(model, masks, (1, 8, 8))
+    compact = mica.compact(model, masks, mica.trace(model, (1, 8, 8)))
     train(
         compact.model, compact.masks, torch.randn(1, 5, 1, 8, 8), torch.zeros(1, 5, dtype=torch.long), 2, 0.1
     )
     assert all(torch.equal(value, before[name]) for name, value in state(model).items())
+
+
+def test_a_network_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = models.build("resnet20", input_shape=(3, 16, 16), classes=10, seed=0)
+    graph = mica.trace(model, (3, 16, 16))
+    masks = mica.sparsify(model, "mica-igq", 100, 0, graph=graph)
+    monkeypatch.setattr(tracing._Tracer, "trace", lambda *_: pytest.fail("traced again"))
+    assert mica.compact(model, masks, graph).masks.kept == masks.kept
+
+
+def test_a_graph_that_went_through_pickle_is_the_same_graph() -> None:
+    torch.manual_seed(0)
+    shape = (3, 16, 16)
+    model = models.build("resnet20", input_shape=shape, classes=10, seed=0).eval()
+    graph = mica.trace(model, shape)
+    again = pickle.loads(pickle.dumps(graph))
+    assert again == graph and graph.traced is not None and again.traced is None
+    assert "traced" not in repr(graph)
+    masks = mica.sparsify(model, "mica-igq", 100, 0, graph=graph)
+    images = torch.randn(2, *shape)
+    one, other = (mica.compact(model, masks, each).model(images) for each in (graph, again))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["1.bias", "1.running_mean"])
+def test_a_channel_goes_only_if_it_is_zero_with_the_model_s_values_and_with_the_trained_ones(
+    name: str,
+) -> None:
+    layers = [nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)]
+    model = nn.Sequential(*layers)
+    graph = mica.trace(model, (1, 4, 4))
+    masks = mica.Masks({layer: torch.ones(shape) > 0 for layer, shape in graph.shapes.items()})
+    masks["0"][1] = False
+    still = {key: value.clone() for key, value in state(model).items()}
+    moved = {**still, name: torch.tensor([0.0, 0.5, 0.0, 0.0])}
+
+    def width(of: dict[str, Tensor], trained: dict[str, Tensor] | None) -> int:
+        model.load_state_dict(of)
+        return mica.compact(model, masks, graph, trained).model.get_submodule("0").out_channels
+
+    assert width(still, None) == width(still, still) == 3
+    assert width(moved, None) == width(moved, still) == width(still, moved) == 4

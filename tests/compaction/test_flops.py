@@ -36,7 +36,7 @@ def counted(network: nn.Module, shape: tuple[int, ...]) -> int:
 
 def by_building(model: nn.Module, masks: mica.Masks, shape: tuple[int, ...]) -> int | None:
     try:
-        return counted(mica.compact(model, masks, shape).model, shape)
+        return counted(mica.compact(model, masks, mica.trace(model, shape)).model, shape)
     except TraceError:
         return None
 

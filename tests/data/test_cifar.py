@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torchvision
 
 from mica.data import datasets
 from mica.data.cifar import CIFAR10, CIFAR100, data_root
 from mica.errors import DataError
-from mica.torchvision_import import import_torchvision
 
 WriteTable = Callable[..., str]
 Pictures = Callable[..., list[bytes]]
@@ -39,7 +39,7 @@ def hub(tmp_path: Path, write_table: WriteTable, pictures: Pictures) -> Path:
 @pytest.fixture
 def published(tiny_cifar: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """torchvision takes the tiny archive for CIFAR-10, at an address where nobody answers."""
-    published_class = import_torchvision().datasets.CIFAR10
+    published_class = torchvision.datasets.CIFAR10
     for attribute in ("url", "tgz_md5", "train_list", "test_list", "meta"):
         monkeypatch.setattr(published_class, attribute, getattr(published_class, attribute))
     tiny_cifar.publish(published_class, "http://127.0.0.1:9/cifar-10-python.tar.gz")
@@ -135,10 +135,15 @@ def test_other_images_in_cifars_place_are_refused(
 def test_the_root_is_the_option_else_mica_data_else_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
-    assert data_root(None) == Path("/home/me/.cache/mica/data")
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("MICA_CACHE")
+    assert data_root(None) == home / ".cache/mica/data"
+    monkeypatch.setenv("MICA_CACHE", "~/scratch")
+    assert data_root(None) == home / "scratch/data"
     monkeypatch.setenv("MICA_DATA", "~/data")
-    assert data_root(None) == Path("/home/me/data")
+    assert data_root(None) == home / "data"
     assert data_root("/other") == Path("/other")
     monkeypatch.chdir(tmp_path)
     assert data_root("here") == tmp_path / "here"
@@ -161,6 +166,20 @@ def test_a_relative_root_holds_in_another_directory(hub: Path, monkeypatch: pyte
     source = cifar10(Path("hub"))
     monkeypatch.chdir("/")
     assert source.load().name == "cifar10"
+
+
+def test_what_is_not_there_is_not_said_to_be(
+    published: Any, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICA_DATA", str(tmp_path / "wrong"))
+    about = "CIFAR10: 32x32 RGB, 10 classes, "
+    folder = tmp_path / "wrong" / CIFAR10.folder
+    assert cifar10().description == f"{about}not there yet: it will be downloaded to {folder}"
+    (tmp_path / "wrong").mkdir()
+    published.extract(tmp_path / "wrong")
+    assert cifar10().description == f"{about}from {folder}"
+    monkeypatch.setenv("MICA_DATA", str(hub))
+    assert cifar10().description == f"{about}from {hub / 'cifar10'}"
 
 
 # --- torchvision's files
@@ -193,7 +212,7 @@ def test_the_digest_of_torchvisions_files_is_that_of_the_published_sums(
         published.extract(tmp_path / root)
     digest = cifar10(tmp_path / "a").digest
     assert digest == cifar10(tmp_path / "b").digest
-    published_class = import_torchvision().datasets.CIFAR10
+    published_class = torchvision.datasets.CIFAR10
     published_class.test_list = [["test_batch", published.sums["data_batch_1"]]]
     folder = tmp_path / "b" / CIFAR10.folder
     (folder / "test_batch").write_bytes((folder / "data_batch_1").read_bytes())
@@ -255,7 +274,7 @@ def test_a_root_that_cannot_be_made_is_told(published: Any, tmp_path: Path) -> N
 def test_a_page_in_place_of_the_archive_is_refused(
     published: Any, server: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    published_class = import_torchvision().datasets.CIFAR10
+    published_class = torchvision.datasets.CIFAR10
     monkeypatch.setattr(published_class, "url", server[0])
     monkeypatch.setattr(published_class, "tgz_md5", "0" * 32)
     with pytest.raises(DataError, match=r"failed \(File not found or corrupted"):
@@ -266,11 +285,11 @@ def test_a_page_in_place_of_the_archive_is_refused(
 MANY = """
 import json, os, sys
 from mica.data import datasets
-from mica.torchvision_import import import_torchvision
+import torchvision
 
 root, attributes, processes = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
 for name, value in attributes.items():
-    setattr(import_torchvision().datasets.CIFAR10, name, value)
+    setattr(torchvision.datasets.CIFAR10, name, value)
 children = []
 for _ in range(processes):
     child = os.fork()
@@ -285,7 +304,7 @@ sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in chi
 def test_of_many_processes_at_once_one_downloads(
     published: Any, server: tuple[str, list[str]], tmp_path: Path
 ) -> None:
-    published_class = import_torchvision().datasets.CIFAR10
+    published_class = torchvision.datasets.CIFAR10
     names = ("tgz_md5", "train_list", "test_list", "meta")
     attributes = {name: getattr(published_class, name) for name in names} | {"url": server[0]}
     # The processes fork after the slow import of torch, so that they truly start at once.

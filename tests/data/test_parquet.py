@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mica.data import Source, datasets
+from mica.data import DataSource, datasets
 from mica.errors import DataError
 
 WriteTable = Callable[..., str]
@@ -15,7 +15,7 @@ Pictures = Callable[..., list[bytes]]
 Encode = Callable[..., bytes]
 
 
-def source(train: str, test: str, **columns: str) -> Source:
+def source(train: str, test: str, **columns: str) -> DataSource:
     return datasets.get("parquet")(train=train, test=test, **columns)
 
 

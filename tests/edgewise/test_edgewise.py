@@ -13,9 +13,9 @@ from torch import Tensor, nn
 import mica
 from mica import models
 from mica.data import datasets
-from mica.edgewise import Edgewise, edgewise, network
+from mica.edgewise import Edgewise, edgewise, substitution
 from mica.training.images import image_set
-from tests.compaction.test_compact import draws_dropout_by_function
+from tests.compaction.test_compact import draws_dropout_by_function, part_of
 from tests.oracle.networks import random_masks, random_network
 
 STEPS = 20
@@ -23,7 +23,7 @@ STEPS = 20
 
 @pytest.fixture(autouse=True)
 def every_convolution_edge_by_edge(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(network, "_DENSE_SPEED", 1)
+    monkeypatch.setattr(substitution, "_DENSE_SPEED", 1)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -70,11 +70,11 @@ class Side:
         return loss.detach()
 
     def compare(self, state: dict[str, Tensor], momentum: dict[str, Tensor], close: float) -> None:
-        if self.sparse:
-            self.sparse.write_back()
-        for name, value in self.small.model.state_dict().items():
-            assert_close(value, state[name], close, name)
+        for name, buffer in self.small.model.named_buffers():
+            if name in state:
+                assert_close(buffer, state[name], close, name)
         for name, (parameter, part) in self.parameters().items():
+            assert_close(parameter.detach(), part(state[name]), close, name)
             if parameter.numel():
                 assert_close(self.sgd.state[parameter]["momentum_buffer"], part(momentum[name]), close, name)
 
@@ -88,14 +88,17 @@ def assert_close(found: Tensor, wanted: Tensor, close: float, name: str) -> None
 def check(model: nn.Module, masks: mica.Masks, shape: tuple[int, ...], batch: int, lr: float) -> int:
     """Train the masked network, and the others from its state; returns how many layers are edge-wise."""
     images = torch.randn(3, batch, *shape, dtype=torch.float64)
-    full, smalls = copy.deepcopy(model), [mica.compact(model, masks, shape) for _ in range(2)]
+    graph = mica.trace(model, shape)
+    full, smalls = copy.deepcopy(model), [mica.compact(model, masks, graph) for _ in range(2)]
     labels = torch.randint(full.eval()(images[0]).shape[1], (3, batch))
     mica.apply(full, masks)
     full.train()
     sgd = torch.optim.SGD(full.parameters(), lr, momentum=0.9, nesterov=True, weight_decay=1e-3)
     sparse = edgewise(smalls[1])
     sides = [Side(smalls[0], None, lr), *([Side(smalls[1], sparse, lr)] if sparse else [])]
-    gather = smalls[0].gather
+
+    def gather(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return part_of(tensors, smalls[0])
 
     def momentum() -> dict[str, Tensor]:
         named = full.named_parameters()
@@ -152,7 +155,7 @@ def test_all_forms_answer_alike_on_real_images(method: str) -> None:
     masks = mica.sparsify(model, method, 10**2.5, 0, input_shape=shape)
     with torch.no_grad():
         model(images)  # running statistics of some training
-        small = mica.compact(model, masks, shape)
+        small = mica.compact(model, masks, mica.trace(model, shape))
         mica.apply(small.model, small.masks)
         sparse = edgewise(small)
         assert sparse is not None
@@ -188,7 +191,7 @@ def test_a_module_is_what_it_is_and_not_what_it_is_called() -> None:
 def test_without_numba_there_is_nothing_to_replace(monkeypatch: pytest.MonkeyPatch) -> None:
     model = models.build("resnet20", input_shape=(3, 16, 16), classes=10, seed=0)
     masks = mica.sparsify(model, "mica-igq", 100, 0, input_shape=(3, 16, 16))
-    small = mica.compact(model, masks, (3, 16, 16))
+    small = mica.compact(model, masks, mica.trace(model, (3, 16, 16)))
     assert edgewise(small) is not None
     monkeypatch.setitem(sys.modules, "mica.edgewise.block", None)
     assert edgewise(small) is None

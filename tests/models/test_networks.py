@@ -8,13 +8,13 @@ from torch import nn
 
 import mica
 from mica.errors import UnknownName, UserError
-from mica.models import build
+from mica.models import build, models
 
 IMAGE = (3, 32, 32)
 
 
 def make(name: str, seed: int = 0, shape: tuple[int, ...] = IMAGE, classes: int = 10, **options) -> nn.Module:
-    return build(name, input_shape=shape, classes=classes, seed=seed, options=options)
+    return build(models.choose({"name": name, **options}), input_shape=shape, classes=classes, seed=seed)
 
 
 def prunable(model: nn.Module) -> list[nn.Conv2d | nn.Linear]:

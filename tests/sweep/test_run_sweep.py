@@ -21,11 +21,10 @@ from PIL import Image
 
 from mica.cli.main import main
 from mica.sweep.store.records import Store, Stored
-from mica.sweep.sweep import open_sweep
-from mica.trial import run
+from mica.sweep.sweep import Retry, open_sweep
 from tests.sweep import ray_cluster, user_models
 from tests.sweep.sample import SWEEP, write
-from tests.trial.sample import tiny, without_provenance
+from tests.trial.sample import without_provenance
 
 
 def sweep(*arguments: str | Path) -> Result:
@@ -96,9 +95,23 @@ def test_a_killed_driver_s_sweep_goes_on_where_it_was(finished: Finished) -> Non
     assert not list(finished.results.rglob("*.tmp")) and not (finished.results / "driver.lease").exists()
 
 
-def test_every_record_is_what_one_undisturbed_process_gives_provenance_aside(finished: Finished) -> None:
-    for item in records(finished.results).values():
-        assert without_provenance(item.record) == without_provenance(run(item.record.spec, device="cpu"))
+HERE = """
+import sys
+from mica.cli.main import main
+main(sys.argv[1:], standalone_mode=False)
+assert "torch" in sys.modules and not {"ray", "mlflow"} & sys.modules.keys()
+"""
+
+
+def test_one_process_without_ray_gives_the_same_records_provenance_aside(
+    finished: Finished, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", HERE, "run", str(finished.path), "--here", "--storage", str(tmp_path)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    here, there = records(tmp_path), records(finished.results)
+    assert here.keys() == there.keys()
+    for key, item in here.items():
+        assert without_provenance(item.record) == without_provenance(there[key].record)
 
 
 def test_tables_and_figures_lie_beside_the_records(finished: Finished) -> None:
@@ -149,8 +162,9 @@ def test_an_added_ratio_runs_only_its_own_trials(finished: Finished, ray_address
 @pytest.fixture
 def own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a sweep's file and models of the user's own."""
-    user_models.write(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+    user_models.write(tmp_path)  # where it is found: beside the sweep's file
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "models_of_mine", raising=False)
     return tmp_path
 
 
@@ -189,7 +203,7 @@ def test_bad_trials_fail_alone(own_models: Path, ray_address: str) -> None:
     errors = {item.record.spec.model.name: item.record.error or "" for item in records(results).values()}
     assert "Traceback" in errors["models_of_mine:failing"]
     assert errors["models_of_mine:failing"].strip().endswith("this network [/red] never trains")
-    assert errors["models_of_mine:dying"]  # its worker could tell nobody why
+    assert errors["models_of_mine:dying"].startswith("worker died: ")  # it could tell nobody why
 
     assert "2 trials failed" in first.output
     status = json.loads(sweep("status", path, "--json").stdout)
@@ -197,7 +211,8 @@ def test_bad_trials_fail_alone(own_models: Path, ray_address: str) -> None:
     again = sweep("run", path, "--address", "127.0.0.1:1")  # nothing to run, so nobody connects
     assert again.exit_code == 1 and "0 to run" in again.output
 
-    retried = open_sweep(path).missing(retry_failed=True).values()
+    assert "2 trials failed" in again.output and "--retry-failed runs them again" in again.output
+    retried = open_sweep(path).missing(Retry(failed=True)).values()
     assert {spec.model.name for spec in retried} == {"models_of_mine:failing", "models_of_mine:dying"}
 
 
@@ -211,6 +226,7 @@ mlflow: false
 grids:
   - {models: "models_of_mine:counted", seeds: [0, 1, 2, 3, 4]}
   - {models: "models_of_mine:deadly", seeds: [0], methods: rpi-erk, ratios: 4}
+  - {models: "models_of_mine:mortal", seeds: [0], methods: rpi-erk, ratios: 4}
   - {models: {name: "models_of_mine:counted", title: later}, seeds: [5, 6, 7, 8, 9]}
 """
 
@@ -221,36 +237,23 @@ def test_of_many_masks_made_in_one_worker_the_deadly_one_fails_alone(
     results = own_models / "results"
     first = sweep("run", write(own_models, MASKS_ONLY, storage=str(results)))
     assert first.exit_code == 1, first.output
-    assert outcomes(results) == {"completed": 40, "failed": 1}
-    assert all(f"{number:>2}/41  synthetic" in first.output for number in range(1, 42))
+    assert outcomes(results) == {"completed": 41, "failed": 1}
+    assert all(f"{number:>2}/42  synthetic" in first.output for number in range(1, 43))
+    assert (own_models / "mortal").read_text() == "xx", "what was killed once ran again"
     assert (own_models / "deaths").read_text() == "xxx", "three workers died of it"
     assert (own_models / "runs").read_text() == "x" * 40, "the others ran once each"
 
 
-def test_without_its_queue_a_sweep_stops_and_goes_on_when_run_again(
+def test_without_its_desk_a_sweep_stops_and_goes_on_when_run_again(
     own_models: Path, ray_address: str
 ) -> None:
     lines = {"models": "models_of_mine:orphaning", "methods": "rpi-erk", "protocol": "{epochs: 0}"}
     path = write(own_models, storage=str(own_models / "results"), **lines)
     first = sweep("run", path)
     assert first.exit_code == 1, first.output
-    assert "the sweep's queue died" in first.stderr
+    assert "the sweep's desk died" in first.stderr
     assert sweep("run", path).exit_code == 0
     assert outcomes(own_models / "results").total() == 4
-
-
-def test_workers_that_cannot_start_stop_the_sweep(ray_address: str) -> None:
-    from mica.sweep.drive import ray_driver, ray_watcher
-    from mica.sweep.drive.ray_cluster import cluster
-
-    with cluster(ray_address):
-        queue = ray_driver._start_queue({"a": tiny(), "b": tiny(seed=1)})
-        watcher = ray_watcher.Watcher(queue, 2, lambda ended: None, lambda: True)
-        for _ in range(ray_watcher._IDLE_DEATHS):
-            assert not watcher.stop_all()
-            watcher.lane_died(0, "no such library")
-    assert watcher.stop_all()
-    assert watcher.reason == "workers cannot start: no such library"
 
 
 def pictures(path: Path, side: int) -> str:

@@ -5,9 +5,12 @@ from pathlib import Path
 SOURCE = '''
 import os
 import signal
+import time
 from pathlib import Path
 
 from torch import nn
+
+HERE = Path("HERE IT LIES")  # and not where a cluster's worker has its copy
 
 
 def sound(input_shape, classes):
@@ -38,7 +41,7 @@ class Placed(nn.Sequential):
     """Notes each mask that is made of it, in a file named after the option `note`."""
     note = ""
     def to(self, device):
-        with open(Path(__file__).with_name(self.note), "a") as file:
+        with open((HERE / self.note), "a") as file:
             file.write("x")
         return super().to(device)
 
@@ -59,16 +62,40 @@ def deadly(input_shape, classes):
     return Deadly(*sound(input_shape, classes))
 
 
+def mortal(input_shape, classes):
+    """Is killed with its process, the first time."""
+    class Mortal(Placed):
+        note = "mortal"
+        def to(self, device):
+            first = not (HERE / self.note).exists()
+            super().to(device)
+            if first:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return self
+    return Mortal(*sound(input_shape, classes))
+
+
+def lasting(input_shape, classes):
+    """Notes its process, and takes a second to make a mask of."""
+    class Lasting(nn.Sequential):
+        def to(self, device):
+            with open(HERE / "processes", "a") as file:
+                print(os.getpid(), file=file)
+            time.sleep(1)
+            return super().to(device)
+    return Lasting(*sound(input_shape, classes))
+
+
 def orphaning(input_shape, classes):
-    """The first of all kills the sweep's queue."""
+    """The first of all kills the sweep's desk."""
     class Orphaning(Placed):
         note = "orphaned"
         def to(self, device):
-            first = not Path(__file__).with_name(self.note).exists()
+            first = not (HERE / self.note).exists()
             super().to(device)
             if first:
                 for command in Path("/proc").glob("[0-9]*/cmdline"):
-                    if command.read_bytes().startswith(b"ray::TrialQueue"):
+                    if command.read_bytes().startswith(b"ray::Desk"):
                         os.kill(int(command.parent.name), signal.SIGKILL)
             return self
     return Orphaning(*sound(input_shape, classes))
@@ -79,7 +106,7 @@ def spoiling(input_shape, classes):
     class Spoiling(Placed):
         note = "spoiled"
         def to(self, device):
-            records = Path(__file__).with_name("results") / "records"
+            records = HERE / "results" / "records"
             if not records.is_file():
                 records.touch()
             return super().to(device)
@@ -101,4 +128,4 @@ def unbuildable(input_shape, classes):
 
 
 def write(folder: Path, name: str = "models_of_mine") -> None:
-    (folder / f"{name}.py").write_text(SOURCE)
+    (folder / f"{name}.py").write_text(SOURCE.replace("HERE IT LIES", str(folder)))

@@ -1,10 +1,16 @@
 """Small images whose every pixel tells where it comes from."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
+from torch import Tensor, nn
 
+import mica
 from mica.training.engine import Parts
+from mica.training.forms import Form, enter
 from mica.training.images import ImageSet
+from mica.training.state import TrainState
 
 
 def image_set(
@@ -34,3 +40,20 @@ def learnable(count: int, classes: int = 4, side: int = 6, seed: int = 0) -> Ima
 def parts(train: int = 22, **options: int) -> Parts:
     """Training, validation and test images of `learnable`."""
     return Parts(learnable(train, **options), learnable(9, seed=1), learnable(11, seed=2))
+
+
+def in_float32(images: Parts) -> Parts:
+    """The same images, normalised in float32."""
+
+    def single(part: ImageSet) -> ImageSet:
+        return ImageSet(part.pixels, part.labels, part.mean.float(), part.std.float())
+
+    return Parts(single(images.train), single(images.val), single(images.test))
+
+
+def plain_form(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> Form:
+    """The whole network for images of `parts`, before its first step; dense without masks."""
+    graph = mica.trace(model, (1, 6, 6))
+    dense = {name: torch.ones(shape, dtype=torch.bool) for name, shape in graph.shapes.items()}
+    state = TrainState.begin(model, mica.Masks(masks or dense))
+    return enter(model, graph, state, "cpu", smaller=False)

@@ -1,6 +1,5 @@
 """Training: masked weights stay zero, and the numbers are those of plain SGD on weight × mask."""
 
-import copy
 import math
 
 import pytest
@@ -9,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import mica
-from mica.training.engine import Epoch, Parts, train
+from mica.training.engine import Parts, train
 from mica.training.evaluation import evaluate
-from mica.training.images import ImageSet
 from mica.training.protocol import Protocol
-from tests.training.sample import parts
+from mica.training.state import Epoch
+from tests.training.sample import in_float32, parts, plain_form
 
 SHORT = Protocol(
     epochs=4, batch_size=8, lr=0.1, lr_drops=(0.5,), lr_factor=0.2, weight_decay=0.05, augment="crop-flip"
@@ -31,20 +30,13 @@ def network() -> nn.Sequential:
     return model.double()
 
 
-def in_float32(images: Parts) -> Parts:
-    def single(part: ImageSet) -> ImageSet:
-        return ImageSet(part.pixels, part.labels, part.mean.float(), part.std.float())
-
-    return Parts(single(images.train), single(images.val), single(images.test))
-
-
 def masks_of(model: nn.Module) -> dict[str, Tensor]:
     noise = torch.Generator().manual_seed(1)
     shapes = {name: model.get_submodule(name).weight.shape for name in ("0", "3", "7")}
     return {name: torch.rand(shape, generator=noise) < 0.4 for name, shape in shapes.items()}
 
 
-def reference_scores(x: Tensor, weights: dict[str, Tensor], masks: dict[str, Tensor]) -> Tensor:
+def reference_logits(x: Tensor, weights: dict[str, Tensor], masks: dict[str, Tensor]) -> Tensor:
     """The forward pass in train mode, written out, with weight × mask in place of each weight."""
     for index, (conv, options) in enumerate(CONVS.items()):
         kernel = weights[f"{conv}.weight"] * masks[conv]
@@ -65,7 +57,7 @@ def reference_training(
         lr = protocol.lr * protocol.lr_factor ** (index >= protocol.epochs / 2)
         batches = images.train.training_batches(protocol.batch_size, seed=seed, epoch=index, augment=True)
         for pixels, labels in batches:
-            loss = F.cross_entropy(reference_scores(pixels, weights, masks), labels)
+            loss = F.cross_entropy(reference_logits(pixels, weights, masks), labels)
             gradients = torch.autograd.grad(loss, list(weights.values()))
             with torch.no_grad():
                 for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
@@ -78,7 +70,7 @@ def reference_training(
 def run(
     model: nn.Module, protocol: Protocol = SHORT, images: Parts | None = None, seed: int = 3
 ) -> list[Epoch]:
-    return list(train(model, images or parts(), protocol, seed))
+    return list(train(plain_form(model), images or parts(), protocol, seed))
 
 
 @pytest.mark.parametrize("masked", [True, False])
@@ -86,10 +78,10 @@ def test_training_equals_the_reference_that_multiplies_by_the_mask(masked: bool)
     model = network()
     masks = {name: mask if masked else torch.ones_like(mask) for name, mask in masks_of(model).items()}
     expected = reference_training(model, masks, parts(), SHORT, seed=3)
-    before = copy.deepcopy(model.state_dict())
-    mica.apply(model, masks)
-    run(model)
-    for name, weight in model.named_parameters():
+    form = plain_form(model, masks)
+    assert len(list(train(form, parts(), SHORT, seed=3))) == 4
+    before = model.state_dict()
+    for name, weight in form.network.named_parameters():
         wanted = expected[name]
         layer, _, kind = name.partition(".")
         if kind == "weight" and layer in masks:
@@ -102,12 +94,12 @@ def test_training_equals_the_reference_that_multiplies_by_the_mask(masked: bool)
 def test_masked_weights_are_zero_after_every_epoch() -> None:
     model = network().float()
     masks = masks_of(model)
-    mica.apply(model, masks)
-    images = in_float32(parts())
+    form, images = plain_form(model, masks), in_float32(parts())
     epochs = 0
-    for _ in train(model, images, SHORT, seed=0):
+    for _ in train(form, images, SHORT, seed=0):
         epochs += 1
-        assert all((model.get_submodule(name).weight[~mask] == 0).all() for name, mask in masks.items())
+        weights = {name: form.network.get_submodule(name).weight for name in masks}
+        assert all((weights[name][~mask] == 0).all() for name, mask in masks.items())
     assert epochs == 4
 
 
@@ -125,14 +117,14 @@ def test_the_network_learns() -> None:
 
 
 def test_validation_and_test_are_evaluated_as_they_are_with_the_epoch_s_weights() -> None:
-    model, images = network(), parts()
-    for epoch in train(model, images, SHORT, seed=0):
-        assert epoch.val == evaluate(model, images.val)
-        assert epoch.test == evaluate(model, images.test)
-        assert model.training
+    form, images = plain_form(network()), parts()
+    for epoch in train(form, images, SHORT, seed=0):
+        assert epoch.val == evaluate(form.network, images.val)
+        assert epoch.test == evaluate(form.network, images.test)
+        assert form.network.training
 
 
-def test_train_scores_are_means_over_the_images_of_the_epoch() -> None:
+def test_train_metrics_are_means_over_the_images_of_the_epoch() -> None:
     model, images = network(), parts()  # 22 images: batches of 8, 8 and 6
     still = SHORT.model_copy(update={"epochs": 1, "lr": 1e-300, "weight_decay": 0.0})
     batches = list(images.train.training_batches(8, seed=3, epoch=0, augment=True))
@@ -147,18 +139,19 @@ def test_train_scores_are_means_over_the_images_of_the_epoch() -> None:
 def test_the_same_seed_trains_to_the_same_bits_and_another_does_not() -> None:
     ends = []
     for seed in (0, 0, 1):
-        model = network()
-        run(model, seed=seed)
-        ends.append(model.state_dict())
+        form = plain_form(network())
+        list(train(form, parts(), SHORT, seed))
+        ends.append(form.network.state_dict())
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
     assert not torch.equal(ends[0]["0.weight"], ends[2]["0.weight"])
 
 
 def test_a_network_in_eval_mode_is_trained_all_the_same() -> None:
-    model, other = network(), network().eval()
-    run(model)
-    run(other)
-    assert all(torch.equal(*pair) for pair in zip(model.parameters(), other.parameters(), strict=True))
+    forms = [plain_form(network()), plain_form(network().eval())]
+    one, other = ([epoch.test for epoch in train(form, parts(), SHORT, seed=0)] for form in forms)
+    assert one == other
+    networks = (form.network.parameters() for form in forms)
+    assert all(torch.equal(*pair) for pair in zip(*networks, strict=True))
 
 
 def test_a_longer_training_begins_as_the_shorter_one() -> None:
@@ -173,6 +166,22 @@ def test_training_stops_where_it_diverges() -> None:
     assert not epochs[-1].finite
     assert len(epochs) < 4
     assert all(epoch.finite for epoch in epochs[:-1])
+
+
+def test_what_has_diverged_does_not_go_on() -> None:
+    form = plain_form(network().float())
+    protocol, images = SHORT.model_copy(update={"lr": 1e30}), in_float32(parts())
+    assert list(train(form, images, protocol, seed=0))
+    assert not list(train(form, images, protocol, seed=0))
+
+
+def test_a_longer_protocol_goes_on_where_the_shorter_one_ended() -> None:
+    longer = SHORT.model_copy(update={"epochs": 6, "lr_drops": ()})
+    shorter = longer.model_copy(update={"epochs": 3})
+    form = plain_form(network())
+    found = [*train(form, parts(), shorter, seed=3), *train(form, parts(), longer, seed=3)]
+    assert [epoch.number for epoch in found] == [1, 2, 3, 4, 5, 6] == [row.number for row in form.rows]
+    assert [epoch.test for epoch in found] == [epoch.test for epoch in run(network(), longer)]
 
 
 def test_bfloat16_computes_other_numbers_that_are_close() -> None:
@@ -192,7 +201,7 @@ def test_dropout_is_drawn_from_the_seed_alone() -> None:
     def last(seed: int) -> float:
         torch.rand(3)  # moves the global stream
         model = network().insert(3, nn.Dropout(0.5))
-        *_, epoch = train(model, parts(), SHORT, seed)
+        *_, epoch = run(model, seed=seed)
         return epoch.train.loss
 
     with torch.random.fork_rng(devices=[]):

@@ -11,7 +11,7 @@ from tests.training.sample import image_set
 
 
 class Fixed(nn.Module):
-    """Scores that only depend on an image's first pixel; remembers what it was given."""
+    """Logits that only depend on an image's first pixel; remembers what it was given."""
 
     def __init__(self, table: Tensor) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Fixed(nn.Module):
         return self.table[x[:, 0, 0, 0].round().long()]
 
 
-def test_scores_equal_those_computed_by_hand() -> None:
+def test_metrics_equal_those_computed_by_hand() -> None:
     images = image_set(1203, classes=10)  # more than two batches, the last one partial
     model = Fixed(torch.randn(256, 10, generator=torch.Generator().manual_seed(0)))
     found = evaluate(model, images)

@@ -8,15 +8,16 @@ import torch
 
 from mica.masks import Masks
 from mica.training.images import ImageSet
-from mica.trial import open_data, run
-from mica.trial.runner import PreparedTrial, prepare
-from tests.trial.sample import DATA, tiny
+from mica.trial import run
+from mica.trial.prepare import PreparedTrial, prepare
+from mica.trial.run import load
+from tests.trial.sample import tiny
 
 METHODS = ["dense", "rpi-erk", "mica-erk", "mica-igq", "rbpi-snip", "rbpi-synflow", "mica-grasp"]
 
 
 def prepared(method: str, seed: int = 0, **changes) -> PreparedTrial:
-    return prepare(tiny(method=method, seed=seed, **changes), open_data(DATA).load(), "cpu")
+    return prepare(tiny(method=method, seed=seed, **changes), load(tiny()), "cpu")
 
 
 def same_images(one: ImageSet, other: ImageSet) -> bool:

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from mica.errors import UserError
-from mica.training.engine import Epoch
+from mica.training.state import Epoch
 from mica.trial import Record, run
 from mica.trial.device import compute_exactly
-from tests.trial.sample import EDGES, MODEL, tiny, without_provenance
+from tests.trial.sample import EDGES, tiny, without_provenance
 
 CONV = {"model": "resnet20", "protocol": {"epochs": 1, "train_size": 32, "test_size": 10}}
 
@@ -47,11 +48,12 @@ def test_a_record_survives_json(record: Record) -> None:
     assert Record.model_validate_json(record.model_dump_json()) == record
 
 
-def test_a_record_of_version_1_is_still_read(record: Record) -> None:
-    old = record.model_dump(mode="json") | {"version": 1}
-    del old["mask"]["flops_compact"]
-    read = Record.model_validate(old)
-    assert read.mask and read.mask.flops_compact is None and read.version == 1
+def test_a_record_that_lacks_a_field_or_has_another_is_not_half_read(record: Record) -> None:
+    lacking, foreign = record.model_dump(mode="json"), record.model_dump(mode="json") | {"colour": "red"}
+    del lacking["mask"]["flops_compact"]
+    for content in (lacking, foreign):
+        with pytest.raises(ValidationError, match=r"flops_compact|colour"):
+            Record.model_validate(content)
 
 
 def test_every_epoch_leaves_a_row(record: Record) -> None:
@@ -226,6 +228,6 @@ def test_what_cannot_be_is_the_user_s_error(changes: dict[str, object], message:
 
 
 def test_a_model_is_named_by_its_title_or_by_its_options() -> None:
-    assert MODEL.label == "mlp(hidden=16x16)"
-    assert "mlp".label == "mlp"
-    assert {"name": "mlp", "hidden": [3], "title": "small"}.label == "small"
+    assert tiny().model.label == "mlp(hidden=16x16)"
+    assert tiny(model="mlp").model.label == "mlp"
+    assert tiny(model={"name": "mlp", "hidden": [3], "title": "small"}).model.label == "small"

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,7 @@ from torch import Tensor, nn
 
 import mica
 from mica.models import build
-from mica.pruners import Network, RankingPruner, pruners
-from mica.pruners.scores.score_key import score_key as key_of
+from mica.pruners import Network, Ranking, RankingPruner
 from mica.pruners.scores.top_k import rank_globally
 from mica.trial import run
 from mica.trial.score_cache import FileScoreCache, score_cache
@@ -27,7 +25,7 @@ METHODS = ["rbpi-snip", "rpi-snip", "mica-snip", "snip-erk", "rbpi-grasp", "rbpi
 
 
 def model(seed: int = 0) -> nn.Module:
-    return build("resnet20", input_shape=SHAPE, classes=4, seed=seed, options={})
+    return build("resnet20", input_shape=SHAPE, classes=4, seed=seed)
 
 
 def data() -> tuple[Tensor, Tensor]:
@@ -99,78 +97,24 @@ def test_synflows_mask_serves_its_methods_at_one_ratio_and_rounding(tmp_path: Pa
     assert cache.computed == 3
 
 
-def network(**changes) -> Network:
-    module = changes.pop("model", None) or model()
-    images, labels = data()
-    fields = {"graph": mica.trace(module, SHAPE), "images": images, "labels": labels, **changes}
-    return Network(model=module, **fields)
-
-
-def changed(edit) -> nn.Module:
-    module = model()
-    with torch.no_grad():
-        edit(module)
-    return module
-
-
-class Slope(nn.Module):
-    """A network whose call has an argument that no module holds."""
-
-    def __init__(self, slope: float) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.slope, self.layer = slope, nn.Linear(192, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.nn.functional.leaky_relu(self.layer(x.flatten(1)), self.slope)
-
-
-def first_norm(module: nn.Module) -> nn.BatchNorm2d:
-    return next(part for part in module.modules() if isinstance(part, nn.BatchNorm2d))
-
-
-def test_the_key_changes_with_all_that_scores_depend_on() -> None:
-    snip, (images, labels) = pruners.get("snip"), data()
-    assert key_of(snip, network()) == key_of(snip, network())
-    networks = [
-        network(),
-        network(model=model(1)),
-        network(model=changed(lambda m: first_norm(m).running_mean.add_(1))),
-        network(model=changed(lambda m: first_norm(m).bias.add_(1))),
-        network(model=changed(lambda m: setattr(first_norm(m), "eps", 1e-3))),
-        network(images=images + 1),
-        network(labels=labels.flip(0)),
-        network(batch_norm="train"),
-        network(model=Slope(0.1)),
-        network(model=Slope(0.2)),
-    ]
-    keys = [key_of(snip, each) for each in networks]
-    keys += [key_of(pruners.get(name), network()) for name in ("grasp", "magnitude", "synflow")]
-    keys += [key_of(replace(snip, iterations=2), network()), key_of(snip, network(), [3])]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(threads + 1)
-    keys.append(key_of(snip, network()))
-    torch.set_num_threads(threads)
-    assert None not in keys and len(set(keys)) == len(keys)
-    blind = pruners.get("magnitude")
-    assert key_of(blind, network()) == key_of(blind, network(images=images + 1))
-
-
-def test_what_cannot_be_told_apart_for_certain_is_not_kept(tmp_path: Path) -> None:
-    own = RankingPruner(lambda network, weights: {n: w.abs() for n, w in weights.items()})
-    assert key_of(own, network()) is None
-    hooked = changed(lambda m: first_norm(m).register_forward_hook(lambda *_: None))
-    odd = changed(lambda m: setattr(first_norm(m), "forward", first_norm(m).forward))
-    snip = pruners.get("snip")
-    assert key_of(snip, network(model=hooked)) is None
-    assert key_of(snip, network(model=odd)) is None
-
-
 def test_a_user_pruner_of_a_network_is_computed_each_time(tmp_path: Path) -> None:
     cache, own = Counting(tmp_path), RankingPruner(lambda network, weights: dict(weights))
+    module, (images, labels) = model(), data()
+    network = Network(model=module, graph=mica.trace(module, SHAPE), images=images, labels=labels)
     for _ in range(2):
-        rank_globally(own, network(), 5.0, "floor", cache)
+        rank_globally(Ranking(own, {}), network, [500], cache)
     assert not cache.computed and not list(tmp_path.iterdir())
+
+
+def test_another_option_is_another_score(tmp_path: Path) -> None:
+    cache = Counting(tmp_path)
+    assert prune("rbpi-snip(batch_norm=train)", cache) == prune("rbpi-snip(batch_norm=train)", None)
+    assert prune("rbpi-snip", cache) == prune("rbpi-snip", None) != prune("rbpi-snip(batch_norm=train)", None)
+    assert cache.computed == 2
+    for iterations in (2, 3):
+        method = f"rbpi-synflow(iterations={iterations})"
+        assert prune(method, cache) == prune(method, None)
+    assert cache.computed == 4
 
 
 def test_tensors_come_back_bit_for_bit(tmp_path: Path) -> None:
@@ -293,11 +237,10 @@ def test_the_environment_names_folder_and_bound(tmp_path: Path, monkeypatch) -> 
     cache = score_cache()
     cache.get_or_compute(KEY, some)
     assert (tmp_path / "a/scores").is_dir() and not list((tmp_path / "a").rglob("*.scores"))
-    monkeypatch.delenv("MICA_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    monkeypatch.setenv("MICA_CACHE", str(tmp_path / "b"))
     monkeypatch.delenv("MICA_CACHE_BYTES")
     score_cache().get_or_compute(KEY, some)
-    assert len(list((tmp_path / "b/mica/scores").glob("*.scores"))) == 1
+    assert len(list((tmp_path / "b/scores").glob("*.scores"))) == 1
 
 
 def test_a_trial_uses_the_cache_and_its_record_is_the_same(tmp_path: Path, monkeypatch) -> None:

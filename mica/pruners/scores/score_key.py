@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 import mica
-from mica.pruners.kinds import Ranking
+from mica.graph.tracing import traced
 from mica.pruners.scores.scored_network import Network
+from mica.pruners.scores.scorer import Scorer
 
 Tensors = Mapping[str, Tensor]
 
@@ -25,24 +26,23 @@ class ScoreCache(Protocol):
         ...
 
 
-def score_key(ranking: Ranking, network: Network, *more: object) -> str | None:
+def score_key(scorer: Scorer, network: Network, *more: object) -> str | None:
     """Digest of a pruner, a network, its images, this machine, and anything more that has a telling repr.
 
     None when they cannot be told apart for certain: a pruner from outside this package, or a network
     with hooks or with settings that are more than numbers and words.
     """
-    pruner = ranking.pruner
-    functions = [pruner.score, pruner.remaining] if pruner.remaining else [pruner.score]
-    behaviour = _behaviour(network.model)
+    functions = scorer.functions
+    behaviour = _behaviour(network)
     if behaviour is None or any(not f.__module__.startswith("mica.") for f in functions):
         return None
     sha = hashlib.sha256("".join(sorted({code_of(f.__module__) for f in functions})).encode())
     names = [f"{f.__module__}.{f.__qualname__}" for f in functions]
     graph = network.graph
-    about = (names, sorted(ranking.options.items()), _machine(network.device), behaviour, more)
+    about = (names, sorted(scorer.options.items()), _machine(network.device), behaviour, more)
     sha.update(repr((*about, graph.ops, dict(graph.layers), graph.input_shape)).encode())
     tensors = _tensors(network.model)
-    if pruner.needs_images and network.images is not None and network.labels is not None:
+    if scorer.needs_images and network.images is not None and network.labels is not None:
         tensors |= {"scored images": network.images, "scored labels": network.labels}
     for name, tensor in tensors.items():
         value = tensor.detach().cpu().contiguous()
@@ -98,11 +98,12 @@ def _machine(device: torch.device) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _behaviour(model: nn.Module) -> str | None:
+def _behaviour(network: Network) -> str | None:
     """All that the network computes with but its tensors: calls, arguments, settings of torch's modules."""
+    model = network.model
     if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
         return None
-    nodes = fx.Tracer().trace(model).nodes
+    nodes = traced(network.graph, model).graph.nodes
     if any(n.op == "call_function" and not _is_torchs(n.target) for n in nodes):
         return None
     if any(n.op == "get_attr" and str(n.target) not in _tensors(model) for n in nodes):

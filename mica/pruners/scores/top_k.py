@@ -9,14 +9,13 @@ from torch import Tensor
 
 from mica.errors import NumericError, UserError
 from mica.masks import Masks
-from mica.pruners.kinds import Ranking, Remaining
-from mica.pruners.scores.score_key import ScoreCache, score_key
+from mica.pruners.scores.score_key import ScoreCache, code_of, score_key
 from mica.pruners.scores.scored_network import Network
-from mica.registry import place_of
+from mica.pruners.scores.scorer import Remaining, Scorer
 
 
 def rank_globally(
-    ranking: Ranking, network: Network, counts: Sequence[int], cache: ScoreCache | None = None
+    scorer: Scorer, network: Network, counts: Sequence[int], cache: ScoreCache | None = None
 ) -> Masks:
     """Keep the highest scores over all layers together: RbPI.
 
@@ -24,14 +23,14 @@ def rank_globally(
         counts: how many edges are kept after each iteration; of equal scores the earlier edge stays.
     """
     pools = {"all": tuple(network.graph.layers)}
-    return _cached(ranking, network, [{"all": count} for count in counts], pools, cache)
+    return _cached(scorer, network, [{"all": count} for count in counts], pools, cache)
 
 
 def rank_within_layers(
-    ranking: Ranking, network: Network, budget: Mapping[str, int], cache: ScoreCache | None = None
+    scorer: Scorer, network: Network, budget: Mapping[str, int], cache: ScoreCache | None = None
 ) -> Masks:
     """Keep the highest scores of each layer, as many as its budget says."""
-    layers, steps = network.graph.layers, ranking.iterations
+    layers, steps = network.graph.layers, scorer.iterations
     schedule = [
         {
             # Geometric from dense to the budget; an empty layer is emptied last, so that scores stay scores.
@@ -40,41 +39,43 @@ def rank_within_layers(
         }
         for step in range(1, steps)
     ]
-    return _cached(ranking, network, [*schedule, dict(budget)], {name: (name,) for name in layers}, cache)
+    return _cached(scorer, network, [*schedule, dict(budget)], {name: (name,) for name in layers}, cache)
 
 
 def _cached(
-    ranking: Ranking,
+    scorer: Scorer,
     network: Network,
     schedule: list[dict[str, int]],
     pools: dict[str, tuple[str, ...]],
     cache: ScoreCache | None,
 ) -> Masks:
     """`_prune` with what can be used again from the cache: scores of the dense network, or else masks."""
-    once = ranking.iterations == 1
-    dear = ranking.pruner.needs_images or not once  # the others are computed sooner than read
-    key = score_key(ranking, network, *([] if once else [schedule, pools])) if cache and dear else None
+    once = scorer.iterations == 1
+    dear = scorer.needs_images or not once  # the others are computed sooner than read
+    more = [] if once else [schedule, pools, code_of(__name__)]  # masks also come of what is done here
+    key = score_key(scorer, network, *more) if cache and dear else None
+
+    def prune() -> Masks:
+        return _prune(scorer, _start(scorer, network), network, schedule, pools)
+
     if cache is None or key is None:
-        return _prune(_start(ranking, network), network, schedule, pools)
+        return prune()
     if not once:
-        return Masks(
-            cache.get_or_compute(key, lambda: _prune(_start(ranking, network), network, schedule, pools))
-        )
+        return Masks(cache.get_or_compute(key, prune))
 
     def score(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        found = cache.get_or_compute(key, lambda: ranking.score(network, weights))
+        found = cache.get_or_compute(key, lambda: scorer.score(network, weights))
         return {name: scores.to(network.device) for name, scores in found.items()}
 
-    return _prune(_Masked(ranking, network, score), network, schedule, pools)
+    return _prune(scorer, _Masked(scorer, network, score), network, schedule, pools)
 
 
-def _start(ranking: Ranking, network: Network) -> Remaining:
-    if ranking.pruner.remaining:
-        return ranking.pruner.remaining(network)
-    return _Masked(ranking, network, lambda weights: ranking.score(network, weights))
+def _start(scorer: Scorer, network: Network) -> Remaining:
+    return scorer.start(network) or _Masked(scorer, network, lambda weights: scorer.score(network, weights))
 
 
 def _prune(
+    scorer: Scorer,
     remaining: Remaining,
     network: Network,
     schedule: list[dict[str, int]],
@@ -84,7 +85,10 @@ def _prune(
     for counts in schedule:
         scores = remaining.scores()
         for pool, names in pools.items():
-            _keep_highest([scores[n] for n in names], [remaining.kept[n] for n in names], counts[pool])
+            try:
+                _keep_highest([scores[n] for n in names], [remaining.kept[n] for n in names], counts[pool])
+            except NumericError as error:
+                raise NumericError(f"{scorer}: {error}") from None
     masks = remaining.masks()
     return Masks({name: masks[name].cpu().view(layer.shape) for name, layer in network.graph.layers.items()})
 
@@ -94,11 +98,11 @@ class _Masked:
 
     def __init__(
         self,
-        ranking: Ranking,
+        scorer: Scorer,
         network: Network,
         score: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
     ) -> None:
-        self._ranking, self._network, self._score = ranking, network, score
+        self._scorer, self._network, self._score = scorer, network, score
         self._weights = network.weights()
         self.kept = {n: torch.ones_like(w, dtype=torch.bool).view(-1) for n, w in self._weights.items()}
 
@@ -106,7 +110,7 @@ class _Masked:
         masked = {name: weight * self.kept[name].view_as(weight) for name, weight in self._weights.items()}
         scores = self._score(masked)
         self._check(scores)
-        flat = {name: scores[name].flatten() for name in self._weights}
+        flat = {name: _floats(scores[name]).flatten() for name in self._weights}
         return {name: score.masked_fill(~self.kept[name], -torch.inf) for name, score in flat.items()}
 
     def masks(self) -> dict[str, Tensor]:
@@ -114,16 +118,21 @@ class _Masked:
 
     def _check(self, scores: Mapping[str, Tensor]) -> None:
         """Blame the function that gave something else than a score for every edge."""
-        place = place_of(self._ranking.pruner.score)
         if not isinstance(scores, Mapping):
-            raise UserError(f"the ranking pruner{place} must return layer → scores, found {scores!r:.60}")
-        found = {name: tuple(getattr(score, "shape", ())) for name, score in scores.items()}
+            raise UserError(f"{self._scorer} must return layer name → scores, found {scores!r:.60}")
         for name, shape in self._network.graph.shapes.items():
-            if found.get(name) != shape:
+            score = scores.get(name)
+            found = f"of shape {tuple(score.shape)}" if isinstance(score, Tensor) else f"{score!r:.60}"
+            if found != f"of shape {shape}":
                 raise UserError(
-                    f"the ranking pruner{place} must score every edge: layer {name!r} has weights of shape "
-                    f"{shape}, its scores {found.get(name, 'are missing')}"
+                    f"{self._scorer} must give every edge a score: for layer {name!r} a tensor of shape "
+                    f"{shape}, found {found}"
                 )
+
+
+def _floats(scores: Tensor) -> Tensor:
+    """Scores that can be compared with infinity, and no more part of a graph of gradients."""
+    return scores.detach() if scores.is_floating_point() else scores.double()
 
 
 def _keep_highest(scores: list[Tensor], kept: list[Tensor], count: int) -> None:
@@ -134,7 +143,7 @@ def _keep_highest(scores: list[Tensor], kept: list[Tensor], count: int) -> None:
     """
     if not all(_finite(*pair) for pair in zip(scores, kept, strict=True)):
         raise NumericError(
-            "the pruner's scores are not all finite: an error in it, or weights or a depth out of float range"
+            "its scores are not all finite: an error in it, or weights or a depth out of float range"
         )
     # A threshold and a sweep over the ties: exact and repeatable, where topk may break ties either way.
     threshold = _kth_highest(scores, count) if count else torch.inf

@@ -2,42 +2,51 @@
 
 import logging
 import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayTaskError, RuntimeEnvSetupError
 
 from mica.data import Dataset, DataSource
 from mica.errors import UserError
+from mica.sweep.drive.executor import Need, need_among, one_of_each_kind
 from mica.sweep.plan.spec import Resources
 from mica.trial import TrialSpec
 
-Need = Mapping[str, float]
-"""What one trial gets: `cpu` and `gpu`."""
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",  # with it, Tune prints a banner even when told to be silent
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # one line of ours says as much
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own snapshot serves nobody: only the store counts
+    "TUNE_MAX_PENDING_TRIALS_PG": "100",  # lanes that wait for room; a cluster that scales itself sees them
+}
+"""Defaults for what the user has not set."""
 
 
 @contextmanager
-def cluster(address: str | None = None) -> Iterator[bool]:
+def cluster(address: str | None = None, modules: Sequence[str] = ()) -> Iterator[bool]:
     """Connect to a Ray cluster: the address, else $RAY_ADDRESS, else a new one on this machine.
+
+    Every worker can import the `modules`, which are files of modules and folders of packages.
 
     Yields whether nodes may join it.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # with it, Tune prints a banner even when told to be silent
-    os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # one line of ours says as much
-    # Tune's own snapshot of its trials serves nobody: only the store counts.
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    ray.init(
-        address=address,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        **({"include_dashboard": False} if address == "local" else {}),
-    )
+    try:
+        ray.init(
+            address=address,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            **({"include_dashboard": False} if address == "local" else {}),
+            **({"runtime_env": {"py_modules": list(modules)}} if modules else {}),
+        )
+    except RuntimeEnvSetupError as error:
+        raise UserError(f"your own modules {', '.join(modules)} cannot be passed on: {error}") from error
     try:
         yield address != "local"
     finally:
@@ -49,18 +58,6 @@ def need_of(resources: Resources, trials: Iterable[TrialSpec]) -> Need:
     return need_among(resources, trials, ray.cluster_resources().get("GPU", 0))
 
 
-def need_among(resources: Resources, trials: Iterable[TrialSpec], gpus: float) -> Need:
-    """What each of these trials gets of a cluster with so many GPUs.
-
-    `gpu: auto` is one GPU where there are any and something trains. Masks alone need none: as many are
-    made at a time as there are cores.
-    """
-    gpu = resources.gpu
-    if gpu == "auto":
-        gpu = 1.0 if gpus and any(spec.protocol.epochs for spec in trials) else 0.0
-    return {"cpu": resources.cpu, "gpu": gpu}
-
-
 def room(need: Need) -> int:
     """How many trials fit on the cluster's nodes at a time."""
     return sum(
@@ -70,32 +67,17 @@ def room(need: Need) -> int:
 
 
 def check(
-    trials: Mapping[str, TrialSpec], sources: Mapping[str, DataSource], resources: Resources
+    trials: Collection[TrialSpec], sources: Mapping[str, DataSource], need: Need
 ) -> dict[str, ray.ObjectRef]:
-    """Everything that can be known to fail before the first trial starts; loads the data on the way.
-
-    Args:
-        trials: what is to run.
-        sources: data set's label → where it is.
-        resources: of one trial.
-
-    Returns:
-        Data set's label → the decoded data set in Ray's shared memory, once a node.
-
-    Raises:
-        UserError: no node has the resources of a trial; data cannot be read; a network cannot be built or
-            traced. All of these are reported together.
-    """
+    """See `Executor.check`; returns data set's label → the decoded data set in Ray's memory, once a node."""
     load, find_faults = (ray.remote(function).options(num_cpus=0) for function in (_load, _faults))
-    # One trial of each kind: networks and splits do not depend on method, ratio or seed.
-    kinds = {(spec.data.label, spec.model.label, spec.protocol): spec for spec in trials.values()}
+    kinds = one_of_each_kind(trials)
     data: dict[str, ray.ObjectRef] = {}
     found: list[ray.ObjectRef] = []
-    for label in dict.fromkeys(label for label, _, _ in kinds):
+    for label in dict.fromkeys(spec.data.label for spec in kinds):
         data[label] = load.remote(sources[label])
-        specs = [spec for spec in kinds.values() if spec.data.label == label]
-        found.append(find_faults.remote(data[label], specs, sys.path))
-    faults = _lacking(need_of(resources, trials.values()))
+        found.append(find_faults.remote(data[label], [spec for spec in kinds if spec.data.label == label]))
+    faults = _lacking(need)
     for answer in found:
         try:
             faults += ray.get(answer)
@@ -127,9 +109,8 @@ def _load(source: DataSource) -> Dataset:
     return source.load()
 
 
-def _faults(dataset: Dataset, specs: list[TrialSpec], path: list[str]) -> list[str]:
+def _faults(dataset: Dataset, specs: list[TrialSpec]) -> list[str]:
     """Build and trace each network, and cut each split, once."""
-    sys.path[:] = list(dict.fromkeys([*path, *sys.path]))
     from mica.trial.prepare import check_fits
 
     return [fault for spec in specs for fault in check_fits(spec, dataset)]

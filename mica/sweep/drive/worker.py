@@ -2,12 +2,12 @@
 
 import tempfile
 import time
-import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mica.data import Dataset
+from mica.sweep.drive.user_code import shortened_traceback
 from mica.sweep.store.records import Store, Stored
 from mica.trial import Record, TrialSpec, run
 from mica.trial.device import checked_device
@@ -18,13 +18,7 @@ _PAUSES = (1.0, 5.0)
 
 
 def run_and_store(
-    key: str,
-    sweep: str,
-    spec: TrialSpec,
-    store: Store,
-    *,
-    load: Callable[[], Dataset],
-    device: str,
+    spec: TrialSpec, sweep: str, store: Store, *, load: Callable[[], Dataset], device: str
 ) -> Record:
     """Run one trial and put its record, and the files it keeps, into the store.
 
@@ -32,20 +26,32 @@ def run_and_store(
     stop the sweep. What the store raises goes on, because then nothing is recorded. So does what breaks
     the device: every later trial of this process would fail, so another process has to try again.
     """
+    key = spec.key
     stored = store.loose(key)  # nothing is folded while a sweep runs
-    if stored is not None and stored.record.outcome != "failed":
+    if stored is not None and stands(stored.record, spec):
         return stored.record  # an earlier try got this far before its worker died
     started = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="mica-") as folder:
         try:
             record = run(spec, dataset=load(), device=device, folder=Path(folder))
-        except Exception:
+        except Exception as error:
             checked_device(device)
-            record = failed(spec, traceback.format_exc(), device, started)
+            record = failed(spec, shortened_traceback(error), device, started)
         # Kept files first: whoever sees the record may rely on them.
         _patiently(lambda: store.keep(key, Path(folder)))
     _patiently(lambda: store.put(Stored(key, sweep, record)))
     return record
+
+
+def stands(record: Record, spec: TrialSpec) -> bool:
+    """Whether a record is what this trial would leave: it did not fail, and the user's code is the same."""
+    return record.outcome != "failed" and record.spec.code == spec.code
+
+
+def failed(spec: TrialSpec, error: str, device: str, started: datetime | None = None) -> Record:
+    """The record of a trial that ended with an exception."""
+    where = provenance(device, started or datetime.now(UTC))
+    return Record(spec=spec, outcome="failed", error=error, provenance=where)
 
 
 def _patiently(write: Callable[[], None]) -> None:
@@ -56,9 +62,3 @@ def _patiently(write: Callable[[], None]) -> None:
         except OSError:
             time.sleep(pause)
     return write()
-
-
-def failed(spec: TrialSpec, error: str, device: str, started: datetime | None = None) -> Record:
-    """The record of a trial that ended with an exception."""
-    where = provenance(device, started or datetime.now(UTC))
-    return Record(spec=spec, outcome="failed", error=error, provenance=where)

@@ -7,7 +7,7 @@ from itertools import product
 from mica.data import DataSource
 from mica.errors import UserError
 from mica.named import Named
-from mica.pruning.methods import DENSE, GLOBAL, Method, combine
+from mica.pruning.methods import DENSE, Method, combine
 from mica.pruning.sparsify import source_method
 from mica.sweep.plan.spec import Axes, SweepSpec
 from mica.training.protocol import Protocol, default_protocol
@@ -69,13 +69,13 @@ def _faults(axes: Axes, index: int, sweep: SweepSpec) -> Iterator[str]:
     if not axes.methods and not (axes.pruners and axes.distributions):
         yield f"{where}: methods (or pruners with distributions) is missing"
         return
-    methods: list[Method] = []
-    try:
-        methods = _methods(axes)
-        for method in methods if "corrected" in (axes.budget or ()) else ():
+    methods, impossible = _methods(axes)
+    for method in methods if "corrected" in (axes.budget or ()) else ():
+        try:
             source_method(method)
-    except UserError as error:
-        yield f"{where}: impossible combination: {error}"
+        except UserError as error:
+            impossible.append(error)
+    yield from (f"{where}: impossible combination: {error}" for error in impossible)
     if not axes.ratios and any(method != DENSE for method in methods):
         yield f"{where}: ratios is missing"
 
@@ -89,19 +89,21 @@ def _clashes(grids: Sequence[Axes]) -> Iterator[str]:
                 yield f"{name}: two different ones have the title {item.label!r}"
 
 
-def _methods(axes: Axes) -> list[Method]:
-    """The methods of a grid; raises `UserError` for a pruner and a distribution that do not go together."""
-    if axes.methods:
-        return list(axes.methods)
-    return [
-        combine(pruner, GLOBAL if shares.name == GLOBAL else shares)
-        for pruner, shares in product(axes.pruners or (), axes.distributions or ())
-    ]
+def _methods(axes: Axes) -> tuple[list[Method], list[UserError]]:
+    """The methods of a grid, and what is wrong with pruners and distributions that do not go together."""
+    methods: list[Method] = list(axes.methods or ())
+    faults: list[UserError] = []
+    for pruner, shares in product(axes.pruners or (), axes.distributions or ()):
+        try:
+            methods.append(combine(pruner, shares))
+        except UserError as error:
+            faults.append(error)
+    return methods, faults
 
 
 def _cells(axes: Axes, sweep: SweepSpec, sources: dict[str, DataSource]) -> Iterator[TrialSpec]:
     for data, model, seed, method, budget in product(
-        axes.data or (), axes.models or (), axes.seeds or (), _methods(axes), axes.budget or ("nominal",)
+        axes.data or (), axes.models or (), axes.seeds or (), _methods(axes)[0], axes.budget or ("nominal",)
     ):
         source = sources[data.label]
         protocol = _protocol(axes, model, source)

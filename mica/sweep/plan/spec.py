@@ -8,9 +8,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from mica.errors import CodeError, UserError, nearest
 from mica.named import Named
-from mica.pruners import pruners
 from mica.pruning.budgets import BudgetKind, Rounding
-from mica.pruning.methods import GLOBAL, choose_distribution
+from mica.pruning.methods import choose_distribution, choose_pruner
 from mica.sweep.plan.ratios import log10_ratios
 from mica.sweep.plan.yaml_file import YamlFile
 from mica.training.protocol import Protocol
@@ -32,18 +31,8 @@ def _seed_list(value: Any) -> Any:
     return value
 
 
-def _pruner(value: Any) -> Named:
-    if value == "dense":
-        raise ValueError("dense is no pruner but a method, without any distribution: name it under methods")
-    return pruners.choose(value)
-
-
-def _distribution(value: Any) -> Named:
-    return Named(name=GLOBAL) if value == GLOBAL else choose_distribution(value)
-
-
-PrunerName = Annotated[Named, BeforeValidator(_pruner)]
-DistributionName = Annotated[Named, BeforeValidator(_distribution)]
+PrunerName = Annotated[Named, BeforeValidator(choose_pruner)]
+DistributionName = Annotated[Named, BeforeValidator(choose_distribution)]
 Seeds = Annotated[
     tuple[Annotated[StrictInt, Field(ge=0)], ...], BeforeValidator(_seed_list), Field(min_length=1)
 ]

@@ -1,7 +1,5 @@
 """A folder on this machine or in an object store, with writes that happen whole or not at all."""
 
-import os
-import uuid
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +7,7 @@ from pyarrow import fs
 
 from mica.data.location import expand, is_uri
 from mica.errors import UserError
+from mica.files import TEMPORARY, write_file
 
 
 class Folder:
@@ -24,6 +23,8 @@ class Folder:
                 self._fs, self._root = fs.LocalFileSystem(), str(Path(self.place).absolute())
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"storage {place}: cannot be opened: {error}") from error
+        if self.local and Path(self._root).is_file():
+            raise UserError(f"storage {place}: is a file; allowed is a folder")
 
     def __reduce__(self) -> tuple[object, ...]:
         return Folder, (self.place if is_uri(self.place) else self._root,)
@@ -42,10 +43,10 @@ class Folder:
             raise UserError(f"storage {self.place}: cannot be written: {error}") from error
 
     def write(self, name: str, content: bytes) -> None:
-        """Write under a temporary name, then rename: readers see the whole file or none."""
+        """Write durably: readers see the whole file or none."""
         path = self._path(name)
         if self.local:
-            _write_local(Path(path), content)
+            write_file(path, content, durable=True)
             return
         # An object appears when its upload is complete, so no rename is needed, nor a folder.
         with self._fs.open_output_stream(path) as stream:
@@ -72,7 +73,7 @@ class Folder:
             raise UserError(f"storage {self.place}: cannot be read: {error}") from error
         found = [info.path for info in infos if info.type == fs.FileType.File]
         prefix = self._root.rstrip("/") + "/"
-        return sorted(path.removeprefix(prefix) for path in found if not path.endswith(_TEMPORARY))
+        return sorted(path.removeprefix(prefix) for path in found if not path.endswith(TEMPORARY))
 
     def delete(self, name: str) -> None:
         """Delete a file; it is no error if there is none."""
@@ -94,31 +95,3 @@ class Folder:
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
-
-
-_TEMPORARY = ".tmp"
-
-
-def _write_local(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_TEMPORARY}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave the new name with no content
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:  # a full disk's has no name in it
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

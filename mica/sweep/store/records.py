@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from mica.errors import UserError
 from mica.sweep.store.folder import Folder
 from mica.sweep.store.layout import RECORDS, SEGMENTS, SET_ASIDE, kept_path, record_path
-from mica.trial.record import RECORD_VERSION, Outcome, Record
+from mica.trial.record import RECORD_VERSION, Record
 
 log = logging.getLogger(__name__)
 
@@ -47,25 +47,20 @@ class Store:
         content = self.folder.read(path)
         return None if content is None else self._decode(path, content)
 
-    def loose_keys(self) -> set[str]:
-        """Keys of the records that are not folded."""
-        return {Path(path).stem for path in self.folder.list(RECORDS)}
-
     def load(self) -> dict[str, Stored]:
         """All records by key. Files that are no records are set aside and reported."""
-        return {stored.key: stored for stored in self._all()}
+        return {stored.key: stored for path in self.paths() for stored in self.read(path)}
 
-    def outcomes(self) -> dict[str, Outcome]:
-        """How each trial ended, by key: what a driver needs, in little memory however large the store."""
-        return {stored.key: stored.record.outcome for stored in self._all()}
+    def paths(self) -> list[str]:
+        """The files with records; of a key the newest comes last: a loose one is newer than a folded one."""
+        return [*self.folder.list(SEGMENTS), *self.folder.list(RECORDS)]
 
-    def _all(self) -> Iterator[Stored]:
-        """Every record; of a key the newest comes last: a loose one is newer than a folded one."""
-        yield from self._segments()
-        for path in self.folder.list(RECORDS):
-            stored = self._decode(path, self.folder.read(path) or b"")
-            if stored is not None:
-                yield stored
+    def read(self, path: str) -> Iterator[Stored]:
+        """The records in one of these files."""
+        if path.startswith(SEGMENTS):
+            yield from self._segment(path)
+        elif stored := self._decode(path, self.folder.read(path) or b""):
+            yield stored
 
     def fold(self, at_least: int = FOLD_FROM) -> int:
         """Fold the loose records into one segment if there are enough; returns how many.
@@ -95,19 +90,18 @@ class Store:
         """Take over the files that a trial keeps."""
         self.folder.upload(folder, kept_path(key))
 
-    def _segments(self) -> Iterator[Stored]:
-        for path in self.folder.list(SEGMENTS):
-            content = self.folder.read(path)  # a failing network must not count as a torn file
+    def _segment(self, path: str) -> Iterator[Stored]:
+        content = self.folder.read(path)  # a failing network must not count as a torn file
+        try:
+            contents = pq.read_table(BytesIO(content or b""))["record"].to_pylist()
+        except (pa.ArrowException, OSError, KeyError) as error:  # a flipped byte is an OSError
+            self._set_aside(path, error)
+            return
+        for content in contents:
             try:
-                contents = pq.read_table(BytesIO(content or b""))["record"].to_pylist()
-            except (pa.ArrowException, OSError, KeyError) as error:  # a flipped byte is an OSError
-                self._set_aside(path, error)
-                continue
-            for content in contents:
-                try:
-                    yield _decode(content)
-                except _Unsound as error:  # its neighbours are sound: they stay where they are
-                    log.warning("%s: one of its records is not sound (%s) and is left out", path, error)
+                yield _decode(content)
+            except _Unsound as error:  # its neighbours are sound: they stay where they are
+                log.warning("%s: one of its records is not sound (%s) and is left out", path, error)
 
     def _decode(self, path: str, content: bytes) -> Stored | None:
         """The record in a loose file; None, and the file set aside, when there is none in it."""
@@ -128,11 +122,6 @@ class Store:
 
 class _Unsound(Exception):
     """What stands in the place of a record is none."""
-
-
-def done(outcomes: Mapping[str, Outcome], *, retry_failed: bool) -> set[str]:
-    """Keys that need not run again."""
-    return {key for key, outcome in outcomes.items() if not (retry_failed and outcome == "failed")}
 
 
 def _encode(stored: Stored) -> bytes:

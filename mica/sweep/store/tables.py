@@ -157,12 +157,5 @@ def _sorted(stored: Iterable[Stored]) -> list[Stored]:
 
 def _order(item: Stored) -> tuple[Any, ...]:
     spec = item.record.spec
-    return (
-        spec.data.label,
-        spec.model.label,
-        spec.method.name,
-        spec.budget,
-        spec.log10_ratio,
-        spec.seed,
-        item.key,
-    )
+    cell = (spec.data.label, spec.model.label, spec.method.name, spec.budget, spec.log10_ratio, spec.seed)
+    return (*cell, item.key)

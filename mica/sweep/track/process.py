@@ -1,7 +1,7 @@
 """Tracking of a running sweep, in a process of its own that takes the processor time that its trials leave.
 
 The driver hands over keys, one a line, and an empty line in the end; the process reads the records from the
-store, shows them in MLflow and answers each line with its `Report` so far. Whatever MLflow does, the sweep
+store, shows them in MLflow and answers each line with its `Tally` so far. Whatever MLflow does, the sweep
 goes on.
 """
 
@@ -22,7 +22,7 @@ from typing import IO
 
 from mica.data.location import shown
 from mica.sweep.store.records import Store
-from mica.sweep.track.projection import Projection, Report
+from mica.sweep.track.projection import Projection, Tally
 from mica.trial.record import Record
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Tracker:
         self._uri, self._sweep, self._store, self._warn = uri, sweep, store, warn
         self._keys: list[str] = []
         self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._report = Report()
+        self._tally = Tally()
         self._given_up = False
         # A daemon: a server that does not answer must not keep this process from ending.
         self._thread = threading.Thread(target=self._work, name="mica-mlflow", daemon=True)
@@ -55,7 +55,6 @@ class Tracker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             start_new_session=True,  # Ctrl-C is for the driver, which then waits for what was handed over
         )
         self._thread.start()
@@ -65,7 +64,7 @@ class Tracker:
         self._keys.append(key)
         self._queue.put(key)
 
-    def close(self, patience: float = 30.0) -> Report:
+    def close(self, patience: float = 30.0) -> Tally:
         """Wait until all that was handed over is shown.
 
         A process that takes more than so many seconds gets too little of a busy machine's time: the trials
@@ -81,7 +80,7 @@ class Tracker:
             for key in self._keys:
                 projection.log(key, partial(_read, Store(self._store), key))
             return projection.finish()
-        return replace(self._report, failed=len(self._keys) - self._report.logged - self._report.present)
+        return replace(self._tally, failed=len(self._keys) - self._tally.logged - self._tally.present)
 
     def _work(self) -> None:
         try:
@@ -96,19 +95,19 @@ class Tracker:
         except (OSError, EOFError):
             if not self._given_up:
                 code = self._process.wait()
-                self._note(replace(self._report, error=f"its process ended with exit code {code}"))
+                self._note(replace(self._tally, error=f"its process ended with exit code {code}"))
 
-    def _note(self, report: Report) -> None:
-        if report.error and not self._report.error:
-            self._warn(f"MLflow at {shown(self._uri)} fails, the sweep goes on: {report.error}")
-        self._report = report
+    def _note(self, tally: Tally) -> None:
+        if tally.error and not self._tally.error:
+            self._warn(f"MLflow at {shown(self._uri)} fails, the sweep goes on: {tally.error}")
+        self._tally = tally
 
 
-def _heard(answers: IO[str]) -> Report:
+def _heard(answers: IO[str]) -> Tally:
     line = answers.readline()
     if not line:
         raise EOFError
-    return Report(**json.loads(line))
+    return Tally(**json.loads(line))
 
 
 def main() -> None:
@@ -118,8 +117,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-    def answer(report: Report) -> None:
-        print(json.dumps(asdict(report)), file=answers, flush=True)
+    def answer(tally: Tally) -> None:
+        print(json.dumps(asdict(tally)), file=answers, flush=True)
 
     uri, sweep, place = json.loads(sys.stdin.readline())
     store, projection = Store(place), Projection(uri, sweep, pause=_PAUSE)
@@ -131,7 +130,7 @@ def main() -> None:
                 answer(projection.finish())
                 break
             projection.log(key, partial(_read, store, key))
-            answer(projection.report())
+            answer(projection.tally())
 
 
 def _give_way() -> None:

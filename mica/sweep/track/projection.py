@@ -18,7 +18,7 @@ _SLOW = 5.0
 
 
 @dataclass(frozen=True)
-class Report:
+class Tally:
     """What became of the records that were handed over."""
 
     logged: int = 0
@@ -44,7 +44,7 @@ def default_uri(store: str | Path) -> str:
     return f"sqlite:///{folder / MLFLOW}"
 
 
-def sync(uri: str, sweep: str, items: Iterable[tuple[str, Record]]) -> Report:
+def sync(uri: str, sweep: str, items: Iterable[tuple[str, Record]]) -> Tally:
     """Log those of the records (by trial key) that MLflow does not show yet; never raises for MLflow.
 
     Safe to repeat, and to run beside a sweep: a trial that two processes have logged keeps one child.
@@ -95,18 +95,18 @@ class Projection:
         else:
             self._logged, self._present = self._logged + new, self._present + (not new)
 
-    def finish(self) -> Report:
+    def finish(self) -> Tally:
         """End the parent run."""
         if self._experiment is not None and time.monotonic() >= self._resume:
             try:
                 self._experiment.finish()
             except Exception as error:
                 self._fail(error, unreachable=False)
-        return self.report()
+        return self.tally()
 
-    def report(self) -> Report:
+    def tally(self) -> Tally:
         """The counts so far."""
-        return Report(self._logged, self._present, self._failed, self._error)
+        return Tally(self._logged, self._present, self._failed, self._error)
 
     def _fail(self, error: Exception, *, unreachable: bool) -> None:
         if unreachable:

@@ -1,0 +1,171 @@
+"""The driver's end of the desk: tops it up from the source, and passes on what became of its trials."""
+
+import logging
+import math
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+from mica.sweep.drive.desk import Ended, News, Packed
+from mica.sweep.drive.executor import Job
+from mica.sweep.drive.source import Source
+from mica.sweep.drive.stopping import Stopping
+from mica.sweep.drive.worker import failed, stands
+from mica.sweep.store.records import Stored
+from mica.trial.record import Record
+from mica.trial.spec import TrialSpec
+
+log = logging.getLogger(__name__)
+
+_PERIOD, _BARE_PERIOD = 0.2, 0.02
+"""Seconds between two looks at the desk; where lanes found it bare."""
+_MOST_A_LANE = 100
+"""Trials that may wait for each lane where they take no time at all."""
+
+
+class DeskCalls(Protocol):
+    """A desk as its driver sees it, here or in another process."""
+
+    def add(self, trials: list[Packed]) -> None: ...
+
+    def close(self) -> None: ...
+
+    def clear(self) -> None: ...
+
+    def news(self) -> News: ...
+
+
+@dataclass
+class Course:
+    """How a run stands, for those who start and stop lanes; plain values, for Tune pickles them."""
+
+    lanes: int = 0
+    """How many there may be by now: those that are there, and as many more as would find work."""
+    dry: bool = False
+    """There will be no more trials, so no more lanes either."""
+    over: bool = False
+    """Every trial has ended, or the sweep has to stop."""
+
+
+class Clerk:
+    """Works in a thread of its own from entering to leaving; what it raises comes out on leaving."""
+
+    def __init__(
+        self,
+        desk: DeskCalls,
+        source: Source,
+        job: Job,
+        hear: Callable[[Record], None],
+        stopping: Stopping,
+        *,
+        device: str,
+        lanes: int,
+    ) -> None:
+        """`lanes`: how many fit at first, so that none of them finds the desk bare."""
+        self._desk, self._source, self._job = desk, source, job
+        self._hear, self._stopping, self._device, self._first = hear, stopping, device, lanes
+        self.course = Course()
+        self._out: dict[str, TrialSpec] = {}
+        """On the desk or in a lane."""
+        self._seconds = math.inf
+        """What a trial takes, by those that ended last."""
+        self._leaving = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="mica-clerk", daemon=True)
+
+    def __enter__(self) -> Course:
+        self.course.lanes = self._top_up(self._first)
+        self._thread.start()
+        return self.course
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leaving.set()
+        self._thread.join()
+        if self._error is not None and error is None:
+            raise self._error
+
+    def _work(self) -> None:
+        try:
+            while not self.course.over:
+                last = self._leaving.is_set()  # what happened before it was is in the news that follow
+                news = self._desk.news()
+                self._pass_on(news)
+                each = row_of(self._seconds)
+                waiting = news.waiting + self._top_up(max(1, news.lanes) * each - news.waiting)
+                self.course.lanes = news.lanes + math.ceil(waiting / each)
+                self.course.over = self.course.over or last or self._ended()
+                if not self.course.over:
+                    bare = not news.waiting and not self.course.dry
+                    self._leaving.wait(_BARE_PERIOD if bare else _PERIOD)
+        except BaseException as error:
+            self._error = error
+            self.course.over = True
+
+    def _ended(self) -> bool:
+        return self._stopping.reason is not None or (self._source.over and not self._out)
+
+    def _top_up(self, number: int) -> int:
+        """Lay so many more trials on the desk, or as many as there are; returns how many."""
+        if self._stopping.reason is not None:
+            self._desk.clear()
+            return 0
+        packed = [(spec.key, pickle.dumps(spec)) for spec in self._asked(number)]
+        if packed:
+            self._desk.add(packed)
+        if self._source.over and not self.course.dry:
+            self.course.dry = True
+            self._desk.close()
+        return len(packed)
+
+    def _asked(self, number: int) -> Iterator[TrialSpec]:
+        for _ in range(number):
+            if (spec := self._source.ask()) is None:
+                return
+            self._out[spec.key] = spec
+            yield spec
+
+    def _pass_on(self, news: News) -> None:
+        for reason in news.deaths:
+            log.warning("a worker died, another takes its place: %s", reason)
+        if news.broken:
+            self._stopping.stop(f"workers cannot start: {news.deaths[-1]}")
+        if news.seconds is not None:
+            self._seconds = news.seconds
+        for ended in news.ended:
+            spec = self._out.pop(ended.key, None)
+            if spec is None:  # its worker, given up as dead, was not
+                continue
+            try:
+                record = self._record(spec, ended)
+            except OSError as error:  # a record that is not safe now is missing, and the next run's to make
+                self._stopping.unsaved(ended.key, str(error))
+            else:
+                self._hear(record)
+
+    def _record(self, spec: TrialSpec, ended: Ended) -> Record:
+        """The one that its worker stored; if it died of the trial, a failed one in its place."""
+        if ended.how == "unsaved":
+            raise OSError(ended.error)
+        stored = self._job.store.loose(ended.key)
+        if ended.how == "lost" and (stored is None or not stands(stored.record, spec)):
+            record = failed(spec, f"worker died: {ended.error}", self._device)
+            stored = Stored(ended.key, self._job.sweep, record)
+            self._job.store.put(stored)
+        if stored is None:
+            raise OSError("it has vanished from the store")
+        return stored.record
+
+
+def row_of(seconds: float) -> int:
+    """How many trials wait for each lane, when a trial takes so long.
+
+    One: whoever becomes free finds it, and what is told of the trials before has its say in all but a few.
+    Of trials so short that a lane runs through several between two looks at the desk, three times as many as
+    it uses up meanwhile.
+    """
+    return min(_MOST_A_LANE, max(1, math.ceil(3 * _PERIOD / max(seconds, 1e-9))))

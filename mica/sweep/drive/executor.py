@@ -1,0 +1,72 @@
+"""What runs a sweep's trials: this process, or a cluster; both do it alike."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from mica.data import DataSource
+from mica.sweep.drive.source import Source
+from mica.sweep.drive.stopping import Stopping
+from mica.sweep.plan.spec import Resources
+from mica.sweep.store.records import Store
+from mica.trial.record import Record
+from mica.trial.spec import TrialSpec
+
+Need = Mapping[str, float]
+"""What one trial gets: `cpu` and `gpu`."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the trials of a sweep share."""
+
+    sweep: str
+    store: Store
+    sources: Mapping[str, DataSource]
+    """Data set's label → where it is."""
+    resources: Resources
+
+
+class Executor(Protocol):
+    """Runs the trials of a source, each once, and leaves the record of each in the store."""
+
+    def check(self, trials: Collection[TrialSpec]) -> None:
+        """Find everything that can be known to fail before the first trial starts; reads the data on the way.
+
+        Raises:
+            UserError: a trial's resources are not there; data cannot be read; a network cannot be built or
+                traced. All of these are reported together.
+        """
+
+    def run(self, source: Source, hear: Callable[[Record], None], stopping: Stopping) -> None:
+        """Run trials until the source is over, there is a reason to stop, or somebody interrupts.
+
+        `hear` is called with each record once it is stored: that of a failed trial too.
+        """
+
+
+def need_among(resources: Resources, trials: Iterable[TrialSpec], gpus: float) -> Need:
+    """What each of these trials gets where there are so many GPUs.
+
+    `gpu: auto` is one GPU where there are any and something trains. Masks alone need none: as many are
+    made at a time as there are cores.
+    """
+    gpu = resources.gpu
+    if gpu == "auto":
+        gpu = 1.0 if gpus and any(spec.protocol.epochs for spec in trials) else 0.0
+    return {"cpu": resources.cpu, "gpu": gpu}
+
+
+def threads_of(need: Need) -> int:
+    """Of a trial's process: its share of the cores."""
+    return max(1, int(need["cpu"]))
+
+
+def device_of(need: Need) -> str:
+    """Of a trial's process."""
+    return "cuda" if need["gpu"] else "cpu"
+
+
+def one_of_each_kind(trials: Iterable[TrialSpec]) -> list[TrialSpec]:
+    """Trials that differ in network, data or protocol: those do not depend on method, ratio or seed."""
+    return list({(spec.data.label, spec.model.label, spec.protocol): spec for spec in trials}.values())

@@ -1,0 +1,109 @@
+"""Form: a network in training in the full one's place, and the way between its tensors and the full one's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mica.compaction.places import Index
+from mica.masks import Masks, apply
+from mica.training.optimiser import sgd
+from mica.training.protocol import Protocol
+from mica.training.state import TrainState
+
+_MOMENTUM = "momentum_buffer"
+"""What torch's SGD calls it."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part of one of the full network's tensors that a form trains: live[of_live] is full[of_full]."""
+
+    live: Tensor
+    """The form's own tensor: a parameter of its network where the full one is a parameter."""
+    of_live: Index
+    of_full: Index
+
+    def enter(self, full: Tensor, live: Tensor) -> None:
+        """Copy from a tensor of the full network's shape; `live` keeps its device and its order in memory."""
+        live[self.of_live] = full[self.of_full].to(live.device)
+
+    def leave(self, live: Tensor, full: Tensor) -> None:
+        """Copy back, on the CPU."""
+        full[self.of_full] = live[self.of_live].to(full.device)
+
+
+@dataclass(frozen=True)
+class Body:
+    """What makes one form differ from another: its network at initial weights, and what of it is what."""
+
+    network: nn.Module
+    """On its device, not masked yet; nothing of it is shared with the full network."""
+    masks: Masks
+    """Of those of the network's layers that still have pruned weights."""
+    parts: Mapping[str, Part]
+    """Name of a tensor of the full network → the part that is trained; droppable channels are in none."""
+
+
+class Form:
+    """A network in training, which begins at a state and whose state can be had after any epoch.
+
+    Droppable channels (see `TrainState`) are in no part: nothing of them is taken from the state, and nothing
+    is left. So in every form they enter as they were before the first step, and leave like that; what the
+    plain form makes of them in between reaches no other channel. Which channels these are is read off the
+    state that is entered, and a left state gives the same answer: its masks are the same, a shift that is 0
+    for ever is 0, and any other stays different from 0, to which nothing decays altogether. So what is left
+    enters again as the same network, and goes on with the same bits.
+    """
+
+    def __init__(self, body: Body, model: nn.Module, state: TrainState) -> None:
+        """Copy the state into the body, and mask it, once.
+
+        Args:
+            body: the form's network and parts.
+            model: the full network, which must keep its initial weights for as long as the form is used.
+            state: to go on from.
+        """
+        self.network = body.network
+        self.rows = list(state.rows)
+        """Of every epoch done, those of the entered state included; who trains adds to them."""
+        self._model, self._masks = model, state.masks
+        # A buffer that the state dict leaves out is no part of a state.
+        self._parts = {name: part for name, part in body.parts.items() if name in state.tensors}
+        self._optimised: dict[Tensor, dict[str, Any]] = {}
+        with torch.no_grad():
+            for name, part in self._parts.items():
+                part.enter(state.tensors[name], part.live)
+                if name in state.momentum:
+                    momentum = torch.zeros_like(part.live)
+                    part.enter(state.momentum[name], momentum)
+                    self._optimised[part.live] = {_MOMENTUM: momentum}
+        apply(body.network, body.masks)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.rows)
+
+    def optimiser(self, protocol: Protocol) -> torch.optim.SGD:
+        """The protocol's optimiser of the network, with the momentum that there is so far."""
+        optimiser = sgd(self.network, protocol)
+        optimiser.state.update(self._optimised)
+        self._optimised = optimiser.state
+        return optimiser
+
+    def leave(self) -> TrainState:
+        """The state so far; the form can go on training."""
+        state = TrainState.begin(self._model, self._masks)
+        momentum: dict[str, Tensor] = {}
+        if any(found.get(_MOMENTUM) is not None for found in self._optimised.values()):
+            names = dict(self._model.named_parameters())
+            momentum = {name: torch.zeros_like(state.tensors[name]) for name in names}
+        for name, part in self._parts.items():
+            part.leave(part.live.detach(), state.tensors[name])
+            found = self._optimised.get(part.live, {}).get(_MOMENTUM)
+            if found is not None:
+                part.leave(found, momentum[name])
+        return replace(state, momentum=momentum, rows=tuple(self.rows))

@@ -1,0 +1,38 @@
+"""The kernels' numbers do not depend on which process came first on a machine."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+STEP = """
+import hashlib
+import torch
+from torch import nn
+from mica.edgewise.block import Block
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+conv = nn.Conv2d(16, 24, 3, padding=1, bias=False)
+block = Block(conv, torch.rand(conv.weight.shape) < 0.1, nn.BatchNorm2d(24), True, 2)
+x = torch.randn(16, 16, 16, 16, requires_grad=True)
+out = block(x)
+out.backward(torch.randn_like(out))
+for found in (out, x.grad, block.values.grad):
+    print(hashlib.sha256(found.detach().contiguous().numpy().tobytes()).hexdigest())
+"""
+
+
+def step(cache: Path) -> str:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", STEP], env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_whoever_comes_first_computes_what_the_next_does(tmp_path: Path) -> None:
+    first = step(tmp_path)
+    assert any(tmp_path.rglob("*.float32")), "nothing was compiled apart"
+    assert len(first.split()) == 3
+    assert step(tmp_path) == first

@@ -1,0 +1,170 @@
+"""Budgets: every figure of design 4.3, and a second calculation over random shapes."""
+
+import math
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mica
+from mica.pruning.budgets import allocate
+from tests.oracle import budgets
+from tests.oracle.budgets import RESNET20, VGG16
+
+RULES = ["uniform", "uniform-plus", "erk", "igq", "epl"]
+ERK_VGG16 = [39, 73, 108, 143, 212, 282, 282, 422, 562, 562, 562, 562, 562, 285]
+
+widths = st.integers(1, 24)
+convs = st.tuples(widths, widths, st.integers(1, 5), st.integers(1, 5))
+networks = st.lists(convs, min_size=1, max_size=7).flatmap(
+    lambda body: st.tuples(widths, widths).map(
+        lambda last: {**{f"c{i}": shape for i, shape in enumerate(body)}, "fc": last}
+    )
+)
+ratios = st.floats(0.0, 4.5).map(lambda log: 10**log)
+
+
+def size(shapes: budgets.Shapes) -> int:
+    return sum(map(math.prod, shapes.values()))
+
+
+def test_vgg16_has_the_layers_and_edges_of_the_design() -> None:
+    assert len(VGG16) == 14
+    assert size(VGG16) == 14_715_584
+
+
+def test_igq_on_vgg16_at_4_5() -> None:
+    counts = list(allocate(VGG16, "igq", 10**4.5).values())
+    assert counts == [32] + [33] * 13
+    assert sum(counts) == 461
+
+
+def test_erk_on_vgg16_at_3_5() -> None:
+    counts = list(allocate(VGG16, "erk", 10**3.5).values())
+    assert counts == ERK_VGG16
+    assert sum(counts) == 4_656
+
+
+def test_erk_on_vgg16_at_5_5_empties_exactly_the_first_two_layers() -> None:
+    counts = list(allocate(VGG16, "erk", 10**5.5).values())
+    assert counts[:2] == [0, 0]
+    assert min(counts[2:]) > 0
+
+
+def test_igq_on_resnet20_at_2() -> None:
+    assert len(RESNET20) == 22
+    assert size(RESNET20) == 270_896
+    assert sum(allocate(RESNET20, "igq", 100.0).values()) == 2_696
+
+
+@pytest.mark.parametrize("shapes", [VGG16, RESNET20], ids=["vgg16", "resnet20"])
+@pytest.mark.parametrize("log", [half / 4 for half in range(1, 25)])
+def test_the_papers_networks_at_every_ratio(shapes: budgets.Shapes, log: float) -> None:
+    ratio = 10**log
+    assert allocate(shapes, "igq", ratio) == budgets.igq(shapes, ratio)
+    for rule in ("erk", "epl", "uniform"):
+        allowed = budgets.floors(getattr(budgets, rule)(shapes, ratio))
+        counts = allocate(shapes, rule, ratio)
+        assert all(counts[name] in allowed[name] for name in shapes), (rule, counts, allowed)
+
+
+@given(networks, ratios)
+@settings(max_examples=150)
+def test_floor_budgets_agree_with_a_second_calculation(shapes: budgets.Shapes, ratio: float) -> None:
+    assert allocate(shapes, "igq", ratio) == budgets.igq(shapes, ratio)
+    for rule in ("erk", "epl", "uniform"):
+        allowed = budgets.floors(getattr(budgets, rule)(shapes, ratio))
+        counts = allocate(shapes, rule, ratio)
+        assert list(counts) == list(shapes)
+        assert all(counts[name] in allowed[name] for name in shapes), (rule, counts, allowed)
+
+
+@given(networks, st.floats(0.05, 4.0))
+@settings(max_examples=100)
+def test_uniform_plus_keeps_the_first_conv_dense_and_a_fifth_of_the_last(
+    shapes: budgets.Shapes, log: float
+) -> None:
+    ratio, first, last = 10**log, next(iter(shapes)), "fc"
+    fixed = math.prod(shapes[first]) + 0.2 * math.prod(shapes[last])
+    counts = allocate(shapes, "uniform-plus", ratio)
+    assert all(0 <= counts[name] <= math.prod(shape) for name, shape in shapes.items())
+    if fixed > size(shapes) / ratio - 1:
+        return
+    assert counts[first] == math.prod(shapes[first])
+    assert counts[last] >= math.floor(0.2 * math.prod(shapes[last]))
+    assert abs(sum(counts.values()) - size(shapes) / ratio) <= len(shapes) + 1
+    middle = {name: math.prod(shape) for name, shape in shapes.items() if name not in (first, last)}
+    lowest = max((counts[name] / n for name, n in middle.items()), default=0)
+    highest = min(((counts[name] + 1) / n for name, n in middle.items()), default=1)
+    assert lowest <= highest + 1e-9, "the layers between share one density"
+
+
+@given(networks, ratios, st.sampled_from(RULES))
+@settings(max_examples=150)
+def test_exact_budgets_have_exactly_the_sum_asked_for(
+    shapes: budgets.Shapes, ratio: float, rule: str
+) -> None:
+    wanted = size(shapes) / ratio
+    counts = allocate(shapes, rule, ratio, rounding="exact")
+    assert list(counts) == list(shapes)
+    assert sum(counts.values()) in {round(wanted), round(wanted + 1e-9), round(wanted - 1e-9)}
+    assert all(0 <= counts[name] <= math.prod(shape) for name, shape in shapes.items())
+    assert min(counts.values()) >= (1 if sum(counts.values()) >= len(shapes) else 0)
+    assert all(type(count) is int for count in counts.values())
+
+
+@pytest.mark.parametrize("rounding", ["floor", "exact"])
+@pytest.mark.parametrize("rule", RULES)
+def test_budgets_list_the_layers_in_the_networks_order(rule: str, rounding: str) -> None:
+    assert list(allocate(RESNET20, rule, 30.0, rounding=rounding)) == list(RESNET20)
+
+
+@pytest.mark.parametrize("rule", ["uniform", "erk", "igq", "epl"])
+@pytest.mark.parametrize("log", [0.5, 1.0, 2.0, 3.0, 4.0])
+def test_exact_and_floor_budgets_differ_by_rounding_only(rule: str, log: float) -> None:
+    exact, floor = (allocate(VGG16, rule, 10**log, rounding=kind) for kind in ("exact", "floor"))
+    assert max(abs(exact[name] - floor[name]) for name in VGG16) <= 2
+
+
+@given(networks, st.sampled_from(RULES), st.sampled_from(["floor", "exact"]))
+@settings(max_examples=100)
+def test_a_ratio_of_one_keeps_everything(shapes: budgets.Shapes, rule: str, rounding: str) -> None:
+    counts = allocate(shapes, rule, 1.0, rounding=rounding)
+    assert counts == {name: math.prod(shape) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_budget_below_one_edge_a_layer_still_sums_exactly(rule: str) -> None:
+    ratio = size(VGG16) / 5
+    assert sum(allocate(VGG16, rule, ratio, rounding="exact").values()) == 5
+
+
+def test_an_unknown_distribution_is_an_error_that_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="erk"):
+        allocate(VGG16, "erq", 10.0)
+
+
+@pytest.mark.parametrize("rounding", ["floor", "exact"])
+@pytest.mark.parametrize("method", ["rpi-erk", "rpi-igq", "mica-igq", "magnitude-igq"])
+def test_sparsify_keeps_each_layer_to_its_budget(method: str, rounding: str) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(12, 20, 3, padding=1),
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(20, 10),
+    )  # fmt: skip
+    shapes = {name: layer.shape for name, layer in mica.trace(model, (3, 8, 8)).layers.items()}
+    ratio = 10 ** random.Random(rounding + method).uniform(0.3, 1.7)
+    masks = mica.sparsify(model, method, ratio, 0, input_shape=(3, 8, 8), rounding=rounding)
+    assert masks.counts() == allocate(shapes, method.split("-")[1], ratio, rounding=rounding)
+
+
+@pytest.mark.parametrize("log", [0.5, 1.3, 2.0, 2.6])
+def test_a_ranking_pruners_global_mask_has_the_reference_count(log: float) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(30, 40), torch.nn.ReLU(), torch.nn.Linear(40, 10))
+    ratio, n = 10**log, 1600
+    floor = mica.sparsify(model, "rbpi-magnitude", ratio, 0, input_shape=(30,))
+    assert floor.kept == n - math.floor(n * (1 - 1 / ratio))
+    exact = mica.sparsify(model, "rbpi-magnitude", ratio, 0, input_shape=(30,), rounding="exact")
+    assert exact.kept == round(n / ratio)

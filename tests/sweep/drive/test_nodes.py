@@ -1,0 +1,72 @@
+"""A cluster whose nodes come and go while a sweep runs, and know nothing of the user's code."""
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from mica.sweep.store.records import Store
+from tests.sweep import user_models
+from tests.sweep.sample import write
+
+NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """One node; its processes look for modules in none of the user's folders."""
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    yield cluster
+    cluster.shutdown()
+
+
+def wait_for(what: Callable[[], bool], seconds: float) -> float:
+    """How long it took until it was so."""
+    begin = time.monotonic()
+    while not what():
+        assert time.monotonic() - begin < seconds
+        time.sleep(0.05)
+    return time.monotonic() - begin
+
+
+def test_a_node_that_joins_is_used_and_what_ran_on_a_lost_one_runs_elsewhere(
+    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine"
+    package = mine / "package_of_mine"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    user_models.write(package)
+    seeds = str(list(range(40)))
+    lines = {"methods": "rpi-erk", "ratios": "4", "seeds": seeds, "protocol": "{epochs: 0}"}
+    path = write(
+        mine, models="package_of_mine.models_of_mine:lasting", storage=str(tmp_path / "results"), **lines
+    )
+
+    def processes() -> list[int]:
+        """Those that trials ran in, one a trial that began."""
+        with contextlib.suppress(FileNotFoundError):
+            return [int(line) for line in (package / "processes").read_text().split()]
+        return []
+
+    command = [sys.executable, "-m", "mica.cli", "run", str(path), "--address", cluster.address]
+    log = tmp_path / "log"
+    # Ray tells its workers of the folder that its driver is in: not that of the user's code.
+    with open(log, "w") as file, subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=file) as driver:
+        wait_for(lambda: len(processes()) >= 2 or driver.poll() is not None, 120)
+        assert driver.poll() is None, log.read_text()
+        node = cluster.add_node(**NODE)
+        took = wait_for(lambda: len(set(processes())) == 2, 60)
+        with capsys.disabled():
+            print(f"\na node that joined ran its first trial after {took:.1f} s")
+        cluster.remove_node(node, allow_graceful=False)
+        assert driver.wait(240) == 0, log.read_text()
+    records = Store(str(tmp_path / "results")).load()
+    assert {item.record.spec.seed for item in records.values()} == set(range(40))
+    assert {item.record.outcome for item in records.values()} == {"completed"}
+    assert 40 <= len(processes()) <= 41, "only the trial that ran on the lost node ran again"

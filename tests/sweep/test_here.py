@@ -1,0 +1,101 @@
+"""Whole sweeps in this process: what runs again, what stops a sweep, and what an interruption leaves."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mica.cli.main import main
+from mica.sweep.drive import here
+from mica.sweep.store.records import Store
+from tests.sweep import user_models
+from tests.sweep.sample import write
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_ray: None) -> Path:
+    """A sweep of four masks, of models of the user's own that lie beside its file; nobody draws figures."""
+    monkeypatch.setattr("mica.report.apart.report_apart", lambda *given: 0)
+    user_models.write(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    again(monkeypatch)
+    lines = {"models": "models_of_mine:sound", "methods": "rpi-erk", "protocol": "{epochs: 0}"}
+    write(tmp_path, storage=str(tmp_path / "results"), **lines)
+    return tmp_path
+
+
+def again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's module is read anew, as by a new process."""
+    monkeypatch.delitem(sys.modules, "models_of_mine", raising=False)
+
+
+def run(folder: Path, *options: str) -> Result:
+    return CliRunner().invoke(main, ["run", str(folder / "sweep.yaml"), "--here", *options])
+
+
+def outcomes(folder: Path) -> Counter[str]:
+    return Counter(item.record.outcome for item in Store(str(folder / "results")).load().values())
+
+
+def test_results_of_code_that_has_changed_are_told_of_and_made_again_on_request(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(folder).exit_code == 0
+    with open(folder / "models_of_mine.py", "a") as file:
+        file.write("# other code\n")
+    again(monkeypatch)
+    told = run(folder)
+    assert told.exit_code == 0 and "4 trials, 4 done, 0 to run" in told.output
+    assert "4 trials ran with other code of yours than now; --retry-changed runs them again" in told.output
+    retried = run(folder, "--retry-changed")
+    assert "0 done, 4 to run" in retried.output and "other code" not in retried.output
+    assert "4 done, 0 to run" in run(folder, "--retry-changed").output
+    assert outcomes(folder) == {"completed": 2, "collapsed": 2}
+
+
+def test_a_bug_in_every_trial_stops_the_sweep_early(folder: Path) -> None:
+    path = folder / "sweep.yaml"
+    text = path.read_text().replace("sound", "failing").replace("{epochs: 0}", "{epochs: 1, batch_size: 8}")
+    path.write_text(text.replace("rpi-erk", "dense").replace("seeds: [0, 1]", "seeds: [0, 1, 2, 3, 4]"))
+    result = run(folder)
+    assert result.exit_code == 1
+    assert "the first 3 trials all failed alike: RuntimeError: this network" in result.stderr
+    assert outcomes(folder) == {"failed": 3}
+
+
+def test_an_interrupted_sweep_says_what_is_missing_and_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = here.run_and_store, []
+
+    def interrupted(*arguments, **named):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(here, "run_and_store", interrupted)
+        result = run(folder)
+    assert result.exit_code == 130
+    assert "interrupted: 2 trials are missing" in result.stderr
+    assert not (folder / "results" / "driver.lease").exists()
+    assert "2 done, 2 to run" in run(folder).output
+    assert outcomes(folder).total() == 4
+
+
+def test_what_cannot_run_is_told_at_once_before_anything_is_written(folder: Path) -> None:
+    path = folder / "sweep.yaml"
+    path.write_text(path.read_text().replace("sound", "untraceable") + "resources: {gpu: 1}\n")
+    result = run(folder)
+    assert result.exit_code == 2
+    assert "device 'cuda' cannot be used" in result.stderr or "models_of_mine" in result.stderr
+    assert "model 'models_of_mine:untraceable' on 'synthetic" in result.stderr
+    assert not (folder / "results").exists()
+
+
+def test_it_goes_to_no_cluster(folder: Path) -> None:
+    result = run(folder, "--address", "127.0.0.1:1")
+    assert result.exit_code == 2 and "--here runs without Ray" in result.stderr
