@@ -69,7 +69,7 @@ def test_an_unknown_command_or_option_is_wrong_use(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("lines", "message"), [
     ({"seed": "1"}, "sweep.yaml:9: seed: unknown key; allowed are data, models, methods"),
     ({"methods": "mica-ekr"}, "sweep.yaml:8: methods.0: unknown distribution 'ekr'"),
-    ({"ratios": "[10, 0.5]"}, "sweep.yaml:8: ratios: a compression ratio is all / kept edges, from 1 on"),
+    ({"ratios": "[10, 0.5]"}, "sweep.yaml:8: ratios: found the ratio 0.5; a compression ratio (all / kept edges) is at least 1"),
     ({"seeds": "[0, 1.5]"}, "sweep.yaml:8: seeds.1: found 1.5; allowed is a whole number"),
     ({"resources": "{cpu: 0}"}, "sweep.yaml:9: resources.cpu: found 0"),
     ({"budget": "corrected"}, "sweep.yaml: the sweep: impossible combination: budget: corrected"),
@@ -209,7 +209,7 @@ def test_inspect_scores_images_where_a_data_set_is_named() -> None:
     (("--method", "mica-igq", "--log10-ratio", "-1"), "--log10-ratio: found -1; the log10 of a"),
     (("--method", "mica-igq", "--log10-ratio", "nan"), "found 'nan'; allowed is a number from 0 to 30"),
     (("--method", "mica-igq", "--log10-ratio", "big"), "--log10-ratio: found 'big'; allowed is"),
-    (("--method", "mica-igq", "--ratio", "0.5"), "--ratio: a compression ratio is all / kept"),
+    (("--method", "mica-igq", "--ratio", "0.5"), "--ratio: found the ratio 0.5; a compression ratio"),
     (("--method", "mica-igq", "--ratio", "10^big"), "a number from 1 on, or a power such as 10^4.5"),
     (("--method", "mica-igq", "--ratio", "10^31"), "found 10^31; the log10 of a compression"),
     ((*MICA, "--ratio", "10"), "--ratio and --log10-ratio say the same thing"),

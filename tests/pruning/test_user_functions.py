@@ -317,7 +317,7 @@ def test_torchvision_s_own_network_gets_the_number_of_classes() -> None:
 
 def test_a_data_set_that_returns_none() -> None:
     name = f"{MODULE}:no_data"
-    assert "must return a DataSource, found {'images': 8}" in blamed(
+    assert "must return a mica.data.Dataset, found {'images': 8}" in blamed(
         "data set", "no_data", lambda: open_data(name)
     )
     assert "must return a DataSource" in blamed("data set", "no_data", lambda: tiny(data=name))

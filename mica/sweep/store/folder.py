@@ -1,5 +1,6 @@
 """A folder on this machine or in an object store, with writes that happen whole or not at all."""
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,7 +24,7 @@ class Folder:
                 self._fs, self._root = fs.LocalFileSystem(), str(Path(self.place).absolute())
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"storage {place}: cannot be opened: {error}") from error
-        if self.local and Path(self._root).is_file():
+        if self.local and os.path.isfile(self._root):  # `Path` raises for a name that is too long
             raise UserError(f"storage {place}: is a file; allowed is a folder")
 
     def __reduce__(self) -> tuple[object, ...]:
