@@ -69,7 +69,7 @@ def test_an_unknown_command_or_option_is_wrong_use(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("lines", "message"), [
     ({"seed": "1"}, "sweep.yaml:9: seed: unknown key; allowed are data, models, methods"),
     ({"methods": "mica-ekr"}, "sweep.yaml:8: methods.0: unknown distribution 'ekr'"),
-    ({"ratios": "[10, 0.5]"}, "sweep.yaml:8: ratios: found the ratio 0.5; a compression ratio (all / kept edges) is at least 1"),
+    ({"ratios": "[10, 0.5]"}, "sweep.yaml:8: ratios: found the ratio 0.5; a compression ratio (all / kept"),
     ({"seeds": "[0, 1.5]"}, "sweep.yaml:8: seeds.1: found 1.5; allowed is a whole number"),
     ({"resources": "{cpu: 0}"}, "sweep.yaml:9: resources.cpu: found 0"),
     ({"budget": "corrected"}, "sweep.yaml: the sweep: impossible combination: budget: corrected"),

@@ -320,4 +320,4 @@ def test_a_data_set_that_returns_none() -> None:
     assert "must return a mica.data.Dataset, found {'images': 8}" in blamed(
         "data set", "no_data", lambda: open_data(name)
     )
-    assert "must return a DataSource" in blamed("data set", "no_data", lambda: tiny(data=name))
+    assert "must return a mica.data.Dataset" in blamed("data set", "no_data", lambda: tiny(data=name))
