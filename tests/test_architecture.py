@@ -41,7 +41,7 @@ ONLY_HERE = {
     "ray": {"mica.sweep.drive.ray_cluster", "mica.sweep.drive.ray_tune"},
     "mlflow": {"mica.sweep.track.runs"},
     "yaml": {"mica.sweep.plan.yaml_file"},
-    "click": {"mica.cli.main", "mica.cli.ratio", "mica.report.report"},
+    "click": {"mica.cli.main", "mica.report.report"},
 }
 
 
