@@ -21,7 +21,7 @@ def status_of(results: Results) -> dict[str, Any]:
         "outcomes": dict(Counter(item.record.outcome for item in stored.values())),
         "missing": len(results.trials) - len(stored),
         "failures": {
-            key: {"trial": str(item.record.spec), "error": _last_line(item.record.error)}
+            key: {"trial": str(item.record.spec), "error": item.record.reason}
             for key, item in stored.items()
             if item.record.outcome == "failed"
         },
@@ -52,7 +52,3 @@ def print_status(results: Results, console: Console) -> None:
         )
     for line in changed_text(results):
         console.print(line, style="yellow", highlight=False, soft_wrap=True)
-
-
-def _last_line(error: str | None) -> str:
-    return (error or "").strip().splitlines()[-1] if error else ""

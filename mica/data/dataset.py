@@ -142,6 +142,8 @@ def source_of(dataset: Dataset, load: Callable[[], Dataset]) -> DataSource:
         augment=dataset.augment,
         load=load,
         train_images=len(dataset.train_images),
+        image_shape=dataset.image_shape,
+        classes=dataset.classes,
     )
 
 

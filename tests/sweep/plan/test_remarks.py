@@ -86,3 +86,14 @@ def test_what_is_alike_on_several_data_sets_is_said_once(tmp_path: Path) -> None
     data = f"[{named}, {{name: synthetic, classes: 9, title: c}}]"
     lines = scarce(tmp_path, data=data, models="mlp", ratios="[10^5.5]")
     assert lines == ["mlp on a, b, c at 10^5.5: 1 edge for 3 layers: everything collapses"]
+
+
+def test_a_data_set_that_is_in_memory_says_what_its_images_are_like(tmp_path: Path) -> None:
+    (tmp_path / "remarked_data.py").write_text("""
+from mica.data import datasets
+
+def mine():
+    return datasets.get("digits")().load()
+""")
+    (line,) = scarce(tmp_path, data="'remarked_data:mine'", models="mlp", ratios="[10^4.5]")
+    assert line == "mlp at 10^4.5: 2 edges for 3 layers: everything collapses"
