@@ -16,22 +16,22 @@ import llvmlite.binding
 import numba
 import torch
 from filelock import FileLock, Timeout
-from torch import nn
 
 from mica.edgewise import kernels
 from mica.files import write_file
 
 _PATIENCE = 600
 """Seconds to wait for another process that compiles the same."""
-_ready: set[torch.dtype] = set()
+ready: set[torch.dtype] = set()
+"""Types that this process need not have compiled any more."""
 
 
 def compile_apart(dtype: torch.dtype) -> None:
     """Have the kernels' machine code for this type in numba's cache, where there is a place for it."""
     folder = kernels.forward.stats.cache_path  # type: ignore[attr-defined]
-    if dtype in _ready or folder is None:
+    if dtype in ready or folder is None:
         return
-    _ready.add(dtype)
+    ready.add(dtype)
     done = Path(folder, f"{_code()}.{str(dtype).removeprefix('torch.')}")
     if done.exists():
         return
@@ -40,7 +40,7 @@ def compile_apart(dtype: torch.dtype) -> None:
         with FileLock(done.with_suffix(".lock"), timeout=_PATIENCE):
             if not done.exists():
                 paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-                command = [sys.executable, "-m", "mica.edgewise.compiling", done.suffix[1:]]
+                command = [sys.executable, "-m", "mica.edgewise.warming", done.suffix[1:]]
                 subprocess.run(command, env=paths, check=True, capture_output=True)
                 write_file(done)
     except (OSError, subprocess.CalledProcessError, Timeout) as error:  # this process compiles for itself
@@ -54,24 +54,3 @@ def _code() -> str:
     processor = llvmlite.binding.get_host_cpu_name(), llvmlite.binding.get_host_cpu_features().flatten()
     about = (str(source), changed.st_mtime_ns, changed.st_size, numba.__version__, processor)
     return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
-
-
-def main(name: str) -> None:
-    """Run every kernel once, on numbers of a type."""
-    # Not this module, which goes by the name of __main__ here.
-    from mica.edgewise import compiling
-    from mica.edgewise.block import Block
-
-    dtype = getattr(torch, name)
-    compiling._ready.add(dtype)
-    conv = nn.Conv2d(2, 3, 3, padding=1, dtype=dtype)
-    mask = torch.ones_like(conv.weight, dtype=torch.bool)
-    for block in (
-        Block(conv, mask, nn.BatchNorm2d(3, dtype=dtype), True, 2),
-        Block(conv, mask, None, False, 1),
-    ):
-        block(torch.ones(4, 2, 8, 8, dtype=dtype, requires_grad=True)).sum().backward()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -79,8 +79,8 @@ def source_method(method: Method) -> Method:
     placing = method != DENSE and isinstance(pruners.get(method.pruner.name), PlacingPruner)
     if placing and is_ranking(method.distribution.name):
         return combine(method.distribution, GLOBAL)
-    if placing and method.pruner.name != "random":
-        return combine("random", method.distribution)
+    if placing and (source := combine("random", method.distribution)).pruner.name != method.pruner.name:
+        return source
     raise UserError(
         f"budget: corrected goes with the pruner mica, or your own that places edges, found {method.name!r}"
     )
