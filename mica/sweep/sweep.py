@@ -132,7 +132,7 @@ def run_sweep(
     missing = sweep.missing(retry)
     if not missing:
         return 0
-    job = Job(sweep.spec.name, sweep.store, sweep.grid.sources, sweep.spec.resources)
+    job = Job(sweep.spec.name, sweep.store, sweep.grid.sources, sweep.spec.resources, sweep.spec.times)
     with _executor(job, missing.values(), here, address) as executor:
         with listener.busy("reading the data, tracing the networks"):
             executor.check(missing.values())

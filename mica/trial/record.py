@@ -9,7 +9,7 @@ from mica.trial.spec import TrialSpec
 Outcome = Literal["completed", "collapsed", "diverged", "failed"]
 """How a trial ended. Collapsed: no functional edge, not trained. Diverged: a loss was not finite."""
 
-RECORD_VERSION = 3
+RECORD_VERSION = 4
 """Raised when a field is added or changes its meaning; readers refuse versions that they do not know."""
 
 
@@ -84,6 +84,9 @@ class Provenance(_Part):
     """Where and how long. Two runs of one trial on one machine differ in this alone."""
 
     host: str = Field(description="Name of the machine.")
+    hosts: tuple[str, ...] = Field(
+        (), description="Every machine that trained it, in order, where a checkpoint was gone on from."
+    )
     device: str = Field(description="Name of the GPU, or cpu.")
     threads: int = Field(description="CPU threads of the process.")
     started: str = Field(description="UTC, ISO 8601.")
@@ -91,6 +94,7 @@ class Provenance(_Part):
     seconds_mask: float = Field(description="Seconds to build the mask, scores included.")
     seconds_train: float = Field(description="Seconds to train and evaluate.")
     versions: dict[str, str] = Field(description="Of mica, Python, torch and numpy.")
+    remarks: tuple[str, ...] = Field((), description="What went wrong on the way and changed no number.")
 
 
 class Record(_Part):
@@ -104,6 +108,7 @@ class Record(_Part):
     results: Results = Results()
     epochs: tuple[EpochRow, ...] = ()
     error: str | None = Field(None, description="Of a failed trial: the traceback.")
+    kept: str | None = Field(None, description="Folder below the storage with the files that it keeps.")
     provenance: Provenance
 
     @property

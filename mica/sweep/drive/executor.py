@@ -7,7 +7,7 @@ from typing import Protocol
 from mica.data import DataSource
 from mica.sweep.drive.source import Source
 from mica.sweep.drive.stopping import Stopping
-from mica.sweep.plan.spec import Resources
+from mica.sweep.plan.spec import Resources, Times
 from mica.sweep.store.records import Store
 from mica.trial.record import Record
 from mica.trial.spec import TrialSpec
@@ -25,6 +25,7 @@ class Job:
     sources: Mapping[str, DataSource]
     """Data set's label → where it is."""
     resources: Resources
+    times: Times
 
 
 class Executor(Protocol):

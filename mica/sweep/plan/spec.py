@@ -80,6 +80,24 @@ class Resources(BaseModel):
     )
 
 
+class Times(BaseModel):
+    """How long to wait before what, in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checkpoint: float = Field(300, gt=0, description="Between two checkpoints of a trial.")
+    claim: float = Field(
+        90,
+        ge=1,
+        description="A driver without a sign of life for so long is dead: others take its trials over.",
+    )
+    stall: float = Field(
+        900,
+        gt=0,
+        description="A trial without progress for so long, and for ten of its own steps, is started anew.",
+    )
+
+
 class Home(BaseModel):
     """A sweep's name, and where its records lie."""
 
@@ -103,6 +121,7 @@ class SweepSpec(Home, Axes):
         None, description="Cross products whose union is the sweep; without it the top level is the only one."
     )
     resources: Resources = Resources()
+    times: Times = Times()
     mlflow: bool | str = Field(True, description="A tracking URI; true: SQLite in the storage; false: off.")
     compact: bool = Field(True, description="Train sparse networks as the small networks that they are.")
     keep: Keep = Field("nothing", description="nothing, masks, or weights (with masks).")
@@ -175,7 +194,12 @@ def _is_internal(key: str | int) -> bool:
 
 def _keys_at(keys: list[str | int]) -> list[str]:
     """The keys that are known in the mapping at this place of a sweep file."""
-    models_at: dict[str, type[BaseModel]] = {"protocol": Protocol, "resources": Resources, "grids": Axes}
+    models_at: dict[str, type[BaseModel]] = {
+        "protocol": Protocol,
+        "resources": Resources,
+        "times": Times,
+        "grids": Axes,
+    }
     for key in reversed(keys):
         if key in models_at:
             return list(models_at[str(key)].model_fields)

@@ -15,7 +15,7 @@ from mica.sweep.drive.desk import Desk, Ended
 from mica.sweep.drive.executor import Job
 from mica.sweep.drive.source import GridSource
 from mica.sweep.drive.stopping import Stopping
-from mica.sweep.plan.spec import Resources
+from mica.sweep.plan.spec import Resources, Times
 from mica.sweep.store.records import Store, Stored
 from mica.trial import Record, TrialSpec
 from tests.sweep.sample import record
@@ -36,7 +36,7 @@ class Bench:
 
     @contextmanager
     def clerk(self) -> Iterator[Course]:
-        job = Job("tiny", self.store, {}, Resources())
+        job = Job("tiny", self.store, {}, Resources(), Times())
         clerk = Clerk(
             self, self.source, job, self.heard.append, self.stopping, device="cpu", lanes=self.lanes
         )
