@@ -28,6 +28,30 @@ def write_file(path: str | Path, *parts: bytes, durable: bool = False, parents: 
         OSError: a step failed, and the error names `path`; what stood there is as it was.
     """
     path = Path(path)
+    with _finished(path, parts, durable=durable, parents=parents) as temporary:
+        os.replace(temporary, path)
+
+
+def create_file(path: str | Path, content: bytes, *, durable: bool = False) -> bool:
+    """Create a file, whole, unless something stands there; returns whether this call did.
+
+    A hard link from a finished temporary file: of any number of writers one wins, on NFS too.
+
+    Raises:
+        OSError: a step failed, and the error names `path`.
+    """
+    path = Path(path)
+    try:
+        with _finished(path, (content,), durable=durable, parents=True) as temporary:
+            os.link(temporary, path)
+    except FileExistsError:
+        return False
+    return True
+
+
+@contextmanager
+def _finished(path: Path, parts: tuple[bytes, ...], *, durable: bool, parents: bool) -> Iterator[Path]:
+    """A complete file under a temporary name beside `path`, to give its name; gone when the block ends."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex}{TEMPORARY}")
     with _naming(path):
         if parents:
@@ -38,11 +62,10 @@ def write_file(path: str | Path, *parts: bytes, durable: bool = False, parents: 
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())  # else a power cut may leave the new name with no content
-            os.replace(temporary, path)
-        except BaseException:
+            yield temporary
+        finally:
             with suppress(OSError):
                 temporary.unlink()
-            raise
         if durable:
             _sync_folder(path.parent)
 

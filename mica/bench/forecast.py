@@ -37,15 +37,13 @@ def forecast(results: Results, bench: Measurements | None) -> Forecast | None:
     is nearest; without any, as its steps and its mask do in the benchmark.
     """
     done: Times = defaultdict(lambda: defaultdict(list))
-    for item in results.stored.values():
-        where, spec = item.record.provenance, item.record.spec
-        if item.record.outcome == "failed":
-            continue
-        spent = where.seconds_data + where.seconds_mask + where.seconds_train
-        done[_workload(spec)][spec.log10_ratio].append(spent)
+    for key, entry in results.entries.items():
+        if entry.outcome != "failed" and key in results.trials:
+            spec = results.trials[key]
+            done[_workload(spec)][spec.log10_ratio].append(entry.seconds)
     seconds, bases = 0.0, set()
     for key, spec in results.trials.items():
-        if key in results.stored:
+        if key in results.entries:
             continue
         if _workload(spec) in done:
             ratios = done[_workload(spec)]

@@ -96,7 +96,7 @@ def run(
     for source in opened.grid.sources.values():
         out.print(f"data: {source.description}", highlight=False)
     left = run_sweep(opened, TerminalProgress(out), here=here, address=address, retry=retry)
-    store = opened.store.folder.place
+    store = opened.store.place.address
     if code := report_apart(name, store, opened.grid.trials, opened.mlflow_uri, sweep):
         sys.exit(code)
     if left:
@@ -164,8 +164,8 @@ def collect(sweep: Path, storage: str | None) -> None:
 
     results = open_records(sweep, storage)
     _print_note(results.note)
-    for name in write_tables(results.titled(results.everything), results.store.folder):
-        click.echo(f"{results.store.folder.place}/{name}")
+    for name in write_tables(results.store, results.trials):
+        click.echo(f"{results.store.place.shown}/{name}")
 
 
 @main.command()
@@ -288,7 +288,8 @@ def sync(sweep: Path, storage: str | None) -> None:
     uri = opened.mlflow_uri
     if uri is None:
         raise UserError(f"{sweep}: mlflow is off in this sweep")
-    found = sync_records(uri, opened.name, ((key, item.record) for key, item in opened.stored.items()))
+    items = ((key, stored.record) for key in opened.entries if (stored := opened.index.stored(key)))
+    found = sync_records(uri, opened.name, items)
     click.echo(
         f"{shown(uri)}: {found.logged} trials added, {found.present} were there, {found.failed} failed"
     )

@@ -19,7 +19,7 @@ def planned(results: Results, forecast: Forecast | None) -> dict[str, Any]:
     """Trials in all, done, failed and missing, and by method; with the hours to go if they are known."""
     rows: dict[str, Counter[str]] = defaultdict(Counter)
     for key, trial in results.trials.items():
-        rows[_method(trial)][state(results.stored.get(key))] += 1
+        rows[_method(trial)][state(results.entries.get(key))] += 1
     total = sum(rows.values(), Counter[str]())
     return {
         "name": results.name,
@@ -59,7 +59,7 @@ def print_plan(plan: dict[str, Any], results: Results, console: Console) -> None
 def list_trials(results: Results) -> Iterator[str]:
     """A line a trial: key, state, what it is."""
     for key, trial in results.trials.items():
-        word = "changed" if key in results.changed else state(results.stored.get(key))
+        word = "changed" if key in results.changed else state(results.entries.get(key))
         yield f"{key}  {word:7}  {trial}"
 
 

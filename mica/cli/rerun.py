@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from mica.sweep.store.records import Stored
+from mica.sweep.store.stored import Stored
 from mica.training.state import Epoch
 from mica.trial import Record, TrialSpec, run
 

@@ -3,14 +3,14 @@
 from typing import Any
 
 from mica.sweep.results import Results
-from mica.sweep.store.records import Stored
+from mica.sweep.store.index import Entry
 
 
-def state(stored: Stored | None) -> str:
+def state(entry: Entry | None) -> str:
     """done, failed or missing."""
-    if stored is None:
+    if entry is None:
         return "missing"
-    return "failed" if stored.record.outcome == "failed" else "done"
+    return "failed" if entry.outcome == "failed" else "done"
 
 
 def changed_json(results: Results) -> dict[str, Any]:

@@ -13,17 +13,17 @@ _SHOWN_FAILURES = 5
 
 def status_of(results: Results) -> dict[str, Any]:
     """Outcomes counted, and every failure with the last line of its traceback."""
-    stored = results.stored
+    entries = results.entries
     return {
         "name": results.name,
-        "storage": results.store.folder.place,
-        "trials": len(results.trials),
-        "outcomes": dict(Counter(item.record.outcome for item in stored.values())),
-        "missing": len(results.trials) - len(stored),
+        "storage": results.store.place.shown,
+        "trials": results.total,
+        "outcomes": dict(Counter(entry.outcome for entry in entries.values())),
+        "missing": results.total - len(entries),
         "failures": {
-            key: {"trial": str(item.record.spec), "error": item.record.reason}
-            for key, item in stored.items()
-            if item.record.outcome == "failed"
+            key: {"trial": str(stored.record.spec), "error": entry.reason}
+            for key, entry in entries.items()
+            if entry.outcome == "failed" and (stored := results.index.stored(key))
         },
         **changed_json(results),
         "changed_trials": {key: list(names) for key, names in results.changed.items()},

@@ -38,19 +38,18 @@ def main() -> int:
 
     from mica.report.report import write_report
     from mica.sweep.results import Results
+    from mica.sweep.store.index import Index
     from mica.sweep.store.records import Store
 
     name, storage, trials, mlflow_uri, place = pickle.load(sys.stdin.buffer)
     try:
         store = Store(storage)
-        everything = store.load()
         results = Results(
             name=name,
             store=store,
-            stored={key: everything[key] for key in trials if key in everything},
-            everything=everything,
             trials=trials,
             sources={},
+            index=Index(store, trials),
             mlflow_uri=mlflow_uri,
             place=place,
         )

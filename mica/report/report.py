@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import click
+import pandas as pd
 from rich.console import Console
 
 from mica.data.location import shown
@@ -16,23 +17,22 @@ from mica.sweep.store.tables import trials_table, write_tables
 
 def write_report(results: Results, console: Console, *, published: str | None = None) -> None:
     """Write tables and figures beside the records, print the results and where things lie."""
-    folder = results.store.folder
-    if not results.stored:
+    place = results.store.place
+    if not results.entries:
         console.print(f"{results.name}: no finished trial yet", highlight=False)
         return
-    tables = write_tables(results.titled(results.everything), folder)
-    trials = tables[f"{TABLES}/trials.parquet"].to_pandas()
-    trials = trials[trials["trial_key"].isin(results.stored)]
+    write_tables(results.store, results.trials)
+    trials = _trials(results)
     with tempfile.TemporaryDirectory(prefix="mica-figures-") as scratch:
         figures = draw(trials, Path(scratch), published=published)
-        folder.upload(Path(scratch), FIGURES)
+        place.upload(Path(scratch), FIGURES)
     for table in rich_table(summary(trials), width=console.width):
         console.print(table)
     lines = [
-        ("tables", f"{folder.place}/{TABLES}/trials.parquet (and layers, epochs): pandas.read_parquet"),
+        ("tables", f"{place.shown}/{TABLES}/trials.parquet (and layers, epochs): pandas.read_parquet"),
         (
             "figures",
-            f"{folder.place}/{FIGURES}/" + ", ".join(sorted(f.name for f in figures if f.suffix == ".png")),
+            f"{place.shown}/{FIGURES}/" + ", ".join(sorted(f.name for f in figures if f.suffix == ".png")),
         ),
     ]
     if results.mlflow_uri:
@@ -43,5 +43,10 @@ def write_report(results: Results, console: Console, *, published: str | None = 
 
 def print_table(results: Results, form: str) -> None:
     """The results as Markdown or LaTeX, ready to paste."""
-    trials = trials_table(results.titled(results.stored)).to_pandas()
-    click.echo({"markdown": as_markdown, "latex": as_latex}[form](summary(trials)))
+    click.echo({"markdown": as_markdown, "latex": as_latex}[form](summary(_trials(results))))
+
+
+def _trials(results: Results) -> pd.DataFrame:
+    """A row for each of these trials that has ended."""
+    trials: pd.DataFrame = trials_table(results.store, results.trials).to_pandas()
+    return trials[trials["trial_key"].isin(results.entries)]

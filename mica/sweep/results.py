@@ -9,25 +9,25 @@ from mica.data import DataSource
 from mica.errors import CodeError, DataError, UserError
 from mica.sweep.plan.remarks import default_protocols, scarce_edges
 from mica.sweep.plan.spec import load_home
-from mica.sweep.store.layout import RECORDS, SEGMENTS
-from mica.sweep.store.records import Store, Stored
+from mica.sweep.store.index import Entry, Index, code_of
+from mica.sweep.store.records import Store
+from mica.sweep.store.stored import Stored
 from mica.sweep.sweep import open_sweep
 from mica.trial.spec import TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Records, and how many there are to be where a sweep file says so."""
+    """How trials ended, and which there are to be where a sweep file says so."""
 
     name: str
     store: Store
-    stored: Mapping[str, Stored]
-    everything: Mapping[str, Stored]
-    """All records of the store, other sweeps' too."""
     trials: Mapping[str, TrialSpec]
-    """Key → trial: the sweep's whole grid, or the trials that have a record."""
+    """Key → trial: the sweep's whole grid; nothing where no sweep file says so."""
     sources: Mapping[str, DataSource]
-    """Data set's label → where it is; nothing where no sweep file says so."""
+    """Data set's label → where it is; likewise."""
+    index: Index
+    """Of these trials; of all that the store holds where no sweep file says which."""
     mlflow_uri: str | None
     place: Path
     """The sweep file or the folder that was opened."""
@@ -35,9 +35,19 @@ class Results:
     """Why these are not the trials of the sweep file, where they are not."""
 
     @property
+    def entries(self) -> Mapping[str, Entry]:
+        """Key → how a trial ended."""
+        return self.index.entries
+
+    @property
+    def total(self) -> int:
+        """How many trials there are to be."""
+        return len(self.trials) or len(self.entries)
+
+    @property
     def missing(self) -> list[TrialSpec]:
-        """The trials that have no record."""
-        return [trial for key, trial in self.trials.items() if key not in self.stored]
+        """The trials that have not ended."""
+        return [trial for key, trial in self.trials.items() if key not in self.entries]
 
     @property
     def remarks(self) -> list[str]:
@@ -53,22 +63,14 @@ class Results:
         Failed trials are left out: they are no results.
         """
         found = {}
-        for key, item in self.stored.items():
-            before, now = item.record.spec.code, self.trials[key].code
-            names = tuple(sorted({name for name, _ in before.items() ^ now.items()}))
-            if names and item.record.outcome != "failed":
+        for key, trial in self.trials.items():
+            entry = self.entries.get(key)
+            if entry is None or entry.outcome == "failed":
+                continue
+            names = tuple(sorted({name for name, _ in {*entry.code} ^ {*code_of(trial)}}))
+            if names:
                 found[key] = names
         return found
-
-    def titled(self, stored: Mapping[str, Stored]) -> list[Stored]:
-        """These records, with the titles that the sweep file gives now to what it names."""
-        return [_titled(item, self.trials.get(key)) for key, item in stored.items()]
-
-
-def _titled(item: Stored, trial: TrialSpec | None) -> Stored:
-    if trial is None or trial == item.record.spec:
-        return item
-    return replace(item, record=item.record.model_copy(update={"spec": trial}))
 
 
 def open_results(place: Path, storage: str | None = None) -> Results:
@@ -76,13 +78,11 @@ def open_results(place: Path, storage: str | None = None) -> Results:
     if not _is_file(place):
         return _all_of(Store(storage or str(place)), place.name, place)
     sweep = open_sweep(place, storage)
-    everything, trials = sweep.store.load(), sweep.grid.trials
     return Results(
         name=sweep.spec.name,
         store=sweep.store,
-        stored={key: everything[key] for key in trials if key in everything},
-        everything=everything,
-        trials=trials,
+        trials=sweep.grid.trials,
+        index=sweep.index,
         sources=sweep.grid.sources,
         mlflow_uri=sweep.mlflow_uri,
         place=place,
@@ -105,7 +105,7 @@ def open_records(place: Path, storage: str | None = None) -> Results:
             raise error from None
         first, *more = str(error).splitlines()
         rest = f" (and {len(more)} more)" if more else ""
-        note = f"{first}{rest}; so these are all {len(found.stored):,} records of {found.store.folder.place}"
+        note = f"{first}{rest}; so these are all {found.total:,} records of {found.store.place.shown}"
         return replace(found, note=note)
 
 
@@ -116,13 +116,16 @@ def find_trial(key: str, place: Path, storage: str | None = None) -> tuple[str, 
         UserError: no trial or several begin so.
     """
     results = open_results(place, storage)
-    matches = [known for known in results.trials if known.startswith(key)]
+    matches = [known for known in results.trials or results.entries if known.startswith(key)]
     if len(matches) != 1:
         found = "no trial" if not matches else f"{len(matches)} trials"
         raise UserError(
             f"{found} of {place} with a key that begins with {key!r}; `mica-sweep plan --keys` lists them"
         )
-    return matches[0], results.trials[matches[0]], results.stored.get(matches[0])
+    stored = results.index.stored(matches[0]) if matches[0] in results.entries else None
+    if stored is None and matches[0] not in results.trials:
+        raise UserError(f"the record of {matches[0]} cannot be read")
+    return matches[0], results.trials[matches[0]] if stored is None else stored.record.spec, stored
 
 
 def _is_file(place: Path) -> bool:
@@ -131,16 +134,7 @@ def _is_file(place: Path) -> bool:
 
 def _all_of(store: Store, name: str, place: Path) -> Results:
     """All that a store holds."""
-    if not store.folder.list(RECORDS) and not store.folder.list(SEGMENTS):
+    index = Index(store, {}, others=True)
+    if not index.entries:
         raise UserError(f"{place}: neither a sweep file (.yaml) nor a folder with results")
-    stored = store.load()
-    return Results(
-        name=name,
-        store=store,
-        stored=stored,
-        everything=stored,
-        trials={key: item.record.spec for key, item in stored.items()},
-        sources={},
-        mlflow_uri=None,
-        place=place,
-    )
+    return Results(name=name, store=store, trials={}, sources={}, index=index, mlflow_uri=None, place=place)

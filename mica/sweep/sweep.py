@@ -1,8 +1,8 @@
 """Run a sweep: read the store, subtract, run what is missing."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +17,12 @@ from mica.sweep.drive.user_code import modules_of
 from mica.sweep.plan.cost import longest_first
 from mica.sweep.plan.grid import Grid, expand
 from mica.sweep.plan.spec import SweepSpec, load_sweep
+from mica.sweep.store.claims import Claims
+from mica.sweep.store.driver import Driver, Watch
 from mica.sweep.store.index import Index, code_of
-from mica.sweep.store.lease import Lease
 from mica.sweep.store.records import Store
+from mica.sweep.store.segments import FOLD_FROM, drop_stale, fold
+from mica.sweep.store.stored import Stored
 from mica.trial.record import Record
 from mica.trial.spec import TrialSpec
 
@@ -45,7 +48,7 @@ class Sweep:
     @cached_property
     def index(self) -> Index:
         """How those of its trials ended that have a record; the store is read on first use."""
-        return Index(self.store, self.grid.trials.keys())
+        return Index(self.store, self.grid.trials)
 
     def missing(self, retry: Retry = Retry()) -> dict[str, TrialSpec]:
         """Trials to run: those without a record, and those that are to run again."""
@@ -73,7 +76,7 @@ class Sweep:
             return None
         from mica.sweep.track.projection import default_uri
 
-        return default_uri(self.store.folder.place) if self.spec.mlflow is True else str(self.spec.mlflow)
+        return default_uri(self.store.place.address) if self.spec.mlflow is True else str(self.spec.mlflow)
 
 
 class Listener(Protocol):
@@ -126,47 +129,73 @@ def run_sweep(
         address: of a Ray cluster.
 
     Raises:
-        UserError: one of those checks fails, or another driver holds the store.
-        SweepStopped: the first trials all fail alike, or another driver takes the store over.
+        UserError: one of those checks fails.
+        SweepStopped: the first trials all fail alike, or records cannot be written.
     """
     missing = sweep.missing(retry)
     if not missing:
         return 0
-    job = Job(sweep.spec.name, sweep.store, sweep.grid.sources, sweep.spec.resources, sweep.spec.times)
+    place, times = sweep.store.place, sweep.spec.times
+    job = Job(sweep.spec.name, sweep.store, sweep.grid.sources, sweep.spec.resources, times)
     with _executor(job, missing.values(), here, address) as executor:
         with listener.busy("reading the data, tracing the networks"):
             executor.check(missing.values())
-            sweep.store.folder.check_writable()
-        with Lease(sweep.store.folder) as lease, _folding(sweep.store), _tracker(sweep, listener) as track:
-            # Another driver may have run some of them while this one waited for Ray and the data.
-            sweep.index.update()
-            left = sweep.missing(retry)
-            if left:
-                with listener.running(len(left)):
-                    _run(sweep, left, executor, [listener.finished, track], Stopping(lambda: lease.held))
-    return len(left)
+            place.check()
+            _tidy(sweep)
+        with Driver(place, sweep.spec.name, times.claim) as driver:
+            claims = Claims(place, driver, Watch(place, times.claim))
+            with _tracker(sweep, listener, claims) as track, listener.running(len(missing)):
+                left = _run(sweep, missing, executor, claims, [listener.finished, track])
+            claims.drop_all()
+    fold(sweep.store)
+    return left
+
+
+def _tidy(sweep: Sweep) -> None:
+    """Make reading quick again after drivers that were killed, and true after somebody's own hand."""
+    drop_stale(sweep.store.place, sweep.store.names())
+    if sweep.index.loose >= FOLD_FROM:
+        fold(sweep.store)
 
 
 def _run(
     sweep: Sweep,
-    left: dict[str, TrialSpec],
+    missing: Mapping[str, TrialSpec],
     executor: Executor,
+    claims: Claims,
     told: Sequence[Callable[[Record], None]],
-    stopping: Stopping,
-) -> None:
-    """Run the trials that are left; those that have their record go, and everybody is told of it."""
-    source = GridSource(longest_first(left, sweep.grid.sources).values())
+) -> int:
+    """Run the missing trials, with other drivers if there are any; everybody is told of each that ends.
+
+    Returns how many have not ended.
+    """
+    left, stopping = dict(missing), Stopping()
+
+    def end(stored: Stored) -> None:
+        if left.pop(stored.key, None) is not None:
+            sweep.index.note(stored)
+            for tell in told:
+                tell(stored.record)
 
     def hear(record: Record) -> None:
-        key = record.spec.key
-        del left[key]
-        sweep.index.note(key, record)
-        for tell in (source.tell, stopping.ended, *told):
-            tell(record)
+        stopping.ended(record)
+        end(Stored(record.spec.key, sweep.spec.name, record))
+        source.tell(record)
 
+    def hear_of_others(keys: Iterable[str]) -> None:
+        for key in keys:
+            if (stored := sweep.store.latest(key)) is not None:
+                end(stored)
+
+    longest = longest_first(left, sweep.grid.sources)
+    source = GridSource(longest, sweep.index, claims, hear_of_others)
     executor.run(source, hear, stopping)
+    with suppress(OSError):
+        claims.look()
+        claims.tidy(sweep.index.entries.keys())
     if stopping.reason:
         raise SweepStopped(stopping.reason)
+    return len(left)
 
 
 @contextmanager
@@ -185,14 +214,7 @@ def _executor(job: Job, trials: Iterable[TrialSpec], here: bool, address: str | 
 
 
 @contextmanager
-def _folding(store: Store) -> Iterator[None]:
-    """Folds the records once MLflow has been told of them: it is told of loose ones only."""
-    yield
-    store.fold()
-
-
-@contextmanager
-def _tracker(sweep: Sweep, listener: Listener) -> Iterator[Callable[[Record], None]]:
+def _tracker(sweep: Sweep, listener: Listener, claims: Claims) -> Iterator[Callable[[Record], None]]:
     """Sends records to MLflow in the background, or nowhere when it is off."""
     uri = sweep.mlflow_uri
     if uri is None:
@@ -200,10 +222,10 @@ def _tracker(sweep: Sweep, listener: Listener) -> Iterator[Callable[[Record], No
         return
     from mica.sweep.track.process import Tracker
 
-    tracker = Tracker(uri, sweep.spec.name, sweep.store.folder.place)
+    tracker = Tracker(uri, sweep.spec.name, sweep.store.place.address)
     tracker.start()
     try:
-        for key in sweep.index.loose:
+        for key in sweep.index.entries:
             tracker.log(key)  # what an earlier run was stopped before it could show
         yield lambda record: tracker.log(record.spec.key)
     finally:

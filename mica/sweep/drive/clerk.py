@@ -13,8 +13,8 @@ from mica.sweep.drive.desk import Ended, News, Packed
 from mica.sweep.drive.executor import Job
 from mica.sweep.drive.source import Source
 from mica.sweep.drive.stopping import Stopping
-from mica.sweep.drive.worker import failed, stands
-from mica.sweep.store.records import Stored
+from mica.sweep.drive.worker import failed
+from mica.sweep.store.stored import Stored
 from mica.trial.record import Record
 from mica.trial.spec import TrialSpec
 
@@ -151,11 +151,12 @@ class Clerk:
         """The one that its worker stored; if it died of the trial, a failed one in its place."""
         if ended.how == "unsaved":
             raise OSError(ended.error)
-        stored = self._job.store.loose(ended.key)
-        if ended.how == "lost" and (stored is None or not stands(stored.record, spec)):
+        store = self._job.store
+        stored = store.find(ended.key, spec.code)
+        if stored is None and ended.how == "lost":
             record = failed(spec, f"worker died: {ended.error}", self._device)
-            stored = Stored(ended.key, self._job.sweep, record)
-            self._job.store.put(stored)
+            stored = store.put(Stored(ended.key, self._job.sweep, record))
+        stored = stored or store.last_failure(ended.key)
         if stored is None:
             raise OSError("it has vanished from the store")
         return stored.record

@@ -1,11 +1,16 @@
 """Where a sweep's trials come from: whoever runs them asks for the next one, and tells how each ended."""
 
-from collections import deque
-from collections.abc import Iterable
+import logging
+import time
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from mica.sweep.store.claims import Claims
+from mica.sweep.store.index import Index
 from mica.trial.record import Record
 from mica.trial.spec import TrialSpec
+
+log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
@@ -17,23 +22,82 @@ class Source(Protocol):
     def tell(self, record: Record) -> None:
         """A trial has its record; there may be something to ask for now."""
 
+    def back(self, spec: TrialSpec) -> None:
+        """A trial that was given out will not be run here now."""
+
     @property
     def over(self) -> bool:
         """Whether there is nothing to ask for any more, whatever may be told."""
 
 
 class GridSource:
-    """The missing trials of a grid, in the order in which to start them."""
+    """The missing trials of a grid that several drivers run: each is claimed before it is given out.
 
-    def __init__(self, trials: Iterable[TrialSpec]) -> None:
-        self._waiting = deque(trials)
+    When those that are left are all at other drivers' it gives out none, and waits: for their records, or
+    for their claims to end.
+    """
+
+    _LOOK_SECONDS, _SHARE = 1.0, 20
+    """Between two looks at the store: so much, and so many times what a look takes."""
+
+    def __init__(
+        self,
+        trials: Mapping[str, TrialSpec],
+        index: Index,
+        claims: Claims,
+        hear: Callable[[list[str]], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`hear`: called with the keys of the trials that other drivers have ended."""
+        self._left = dict(trials)
+        """Neither ended nor given out."""
+        self._index, self._claims, self._hear, self._clock = index, claims, hear, clock
+        self._out: set[str] = set()
+        self._next_look = -float("inf")
 
     def ask(self) -> TrialSpec | None:
-        return self._waiting.popleft() if self._waiting else None
+        """See `Source`."""
+        self._look()
+        for key in list(self._left):
+            if self._claims.free(key) and self._claims.take(key):
+                self._out.add(key)
+                return self._left.pop(key)
+        return None
 
     def tell(self, record: Record) -> None:
-        """No cell of a grid depends on another's record."""
+        """See `Source`."""
+        self._end(record.spec.key)
+
+    def back(self, spec: TrialSpec) -> None:
+        """See `Source`."""
+        self._end(spec.key)
+        self._left[spec.key] = spec
 
     @property
     def over(self) -> bool:
-        return not self._waiting
+        """See `Source`."""
+        return not self._left
+
+    def _end(self, key: str) -> None:
+        self._out.discard(key)
+        self._claims.drop([key])
+
+    def _look(self) -> None:
+        begin = self._clock()
+        if begin < self._next_look:
+            return
+        try:
+            # In this order: a claim that is gone by now has left its record.
+            self._claims.look()
+            ended = [key for key in self._index.update() if self._left.pop(key, None) is not None]
+        except OSError as error:  # perhaps it answers the next time
+            log.warning("the store cannot be looked at: %s", error)
+            ended = []
+        taken = self._clock() - begin
+        self._next_look = self._clock() + max(self._LOOK_SECONDS, self._SHARE * taken)
+        for key in self._claims.lost():
+            log.warning(
+                "trial %s was taken over by another driver; whoever is first has its record", key[:12]
+            )
+        if ended:
+            self._hear(ended)

@@ -1,7 +1,6 @@
 """When a sweep must end before its trials do."""
 
 import logging
-from collections.abc import Callable
 
 from mica.trial.record import Record
 
@@ -15,9 +14,7 @@ a row whose records cannot be written."""
 class Stopping:
     """Hears how trials end and keeps the first reason to go no further."""
 
-    def __init__(self, alive: Callable[[], bool]) -> None:
-        """`alive`: whether this driver still has the store to itself."""
-        self._alive = alive
+    def __init__(self) -> None:
         self._reason: str | None = None
         self._first: list[str | None] = []
         self._unsaved = 0
@@ -25,8 +22,6 @@ class Stopping:
     @property
     def reason(self) -> str | None:
         """Why the sweep must stop; None while it may go on."""
-        if self._reason is None and not self._alive():
-            self._reason = "another driver has taken this storage over"
         return self._reason
 
     def stop(self, reason: str) -> None:

@@ -5,47 +5,70 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from mica.data import Dataset
 from mica.sweep.drive.user_code import shortened_traceback
-from mica.sweep.store.records import Store, Stored
+from mica.sweep.store.checkpoints import StoredCheckpoints
+from mica.sweep.store.records import Store
+from mica.sweep.store.stored import Stored
+from mica.training.state import Epoch
 from mica.trial import Record, TrialSpec, run
 from mica.trial.device import checked_device
 from mica.trial.provenance import provenance
 
-_PAUSES = (1.0, 5.0)
-"""Seconds to wait before another try to write."""
+T = TypeVar("T")
+
+_PAUSES = (1.0, 5.0, 15.0, 40.0)
+"""Seconds to wait before another try to write: a storage that is away for a minute costs no trial."""
 
 
 def run_and_store(
-    spec: TrialSpec, sweep: str, store: Store, *, load: Callable[[], Dataset], device: str
+    spec: TrialSpec,
+    sweep: str,
+    store: Store,
+    *,
+    load: Callable[[], Dataset],
+    device: str,
+    checkpoint_seconds: float = 300.0,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    on_step: Callable[[], None] | None = None,
 ) -> Record:
-    """Run one trial and put its record, and the files it keeps, into the store.
+    """Run one trial and put its record, and the files it keeps, into the store; returns the one that stands.
 
-    An exception of the trial becomes a record with the outcome `failed` and the traceback: it must not
-    stop the sweep. What the store raises goes on, because then nothing is recorded. So does what breaks
-    the device: every later trial of this process would fail, so another process has to try again.
+    It goes on from a checkpoint where an earlier attempt has left one. An exception of the trial becomes a
+    record with the outcome `failed` and the traceback: it must not stop the sweep. What the store raises
+    goes on, because then nothing is recorded. So does what breaks the device: every later trial of this
+    process would fail, so another process has to try again.
     """
     key = spec.key
-    stored = store.loose(key)  # nothing is folded while a sweep runs
-    if stored is not None and stands(stored.record, spec):
-        return stored.record  # an earlier try got this far before its worker died
+    stored = _patiently(lambda: store.find(key, spec.code))
+    if stored is not None:
+        return stored.record  # an earlier attempt, or another driver's, got this far
+    checkpoints = StoredCheckpoints(store.place, key, checkpoint_seconds)
     started = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="mica-") as folder:
         try:
-            record = run(spec, dataset=load(), device=device, folder=Path(folder))
+            record = run(
+                spec,
+                dataset=load(),
+                device=device,
+                folder=Path(folder),
+                keeper=checkpoints,
+                on_epoch=on_epoch,
+                on_step=on_step,
+            )
         except Exception as error:
             checked_device(device)
             record = failed(spec, shortened_traceback(error), device, started)
-        # Kept files first: whoever sees the record may rely on them.
-        _patiently(lambda: store.keep(key, Path(folder)))
-    _patiently(lambda: store.put(Stored(key, sweep, record)))
-    return record
-
-
-def stands(record: Record, spec: TrialSpec) -> bool:
-    """Whether a record is what this trial would leave: it did not fail, and the user's code is the same."""
-    return record.outcome != "failed" and record.spec.code == spec.code
+        else:
+            # Kept files first: whoever sees the record may rely on them.
+            kept = _patiently(lambda: store.keep(key, Path(folder)))
+            record = record.model_copy(update={"kept": kept})
+    standing = _patiently(lambda: store.put(Stored(key, sweep, record)))
+    if record.outcome != "failed":
+        checkpoints.clear()
+    return standing.record
 
 
 def failed(spec: TrialSpec, error: str, device: str, started: datetime | None = None) -> Record:
@@ -54,11 +77,11 @@ def failed(spec: TrialSpec, error: str, device: str, started: datetime | None = 
     return Record(spec=spec, outcome="failed", error=error, provenance=where)
 
 
-def _patiently(write: Callable[[], None]) -> None:
+def _patiently(act: Callable[[], T]) -> T:
     """Hours of training must not be lost to a storage's bad moment."""
     for pause in _PAUSES:
         try:
-            return write()
+            return act()
         except OSError:
             time.sleep(pause)
-    return write()
+    return act()

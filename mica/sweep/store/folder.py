@@ -1,98 +1,109 @@
-"""A folder on this machine or in an object store, with writes that happen whole or not at all."""
+"""A folder of this machine, or one that several machines share, as a store's place."""
 
 import os
+import shutil
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
-import pyarrow as pa
-from pyarrow import fs
-
-from mica.data.location import expand, is_uri
 from mica.errors import UserError
-from mica.files import TEMPORARY, write_file
+from mica.files import TEMPORARY, create_file, write_file
+from mica.sweep.store.place import Obstacle, Place
+
+_Names = list[str]
+"""`Folder.list` hides the type inside the class."""
 
 
-class Folder:
-    """Files by their path below one root: a local path, or any URI that `pyarrow.fs` opens."""
+class Folder(Place):
+    """A local path. A hard link from a finished file is what creates a name: that is atomic on NFS too."""
 
-    def __init__(self, place: str) -> None:
-        """Raises `UserError` when the place cannot be understood; nothing is created yet."""
-        self.place = expand(place)
-        try:
-            if is_uri(self.place):
-                self._fs, self._root = fs.FileSystem.from_uri(self.place)
-            else:
-                self._fs, self._root = fs.LocalFileSystem(), str(Path(self.place).absolute())
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"storage {place}: cannot be opened: {error}") from error
-        if self.local and os.path.isfile(self._root):  # `Path` raises for a name that is too long
-            raise UserError(f"storage {place}: is a file; allowed is a folder")
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return Folder, (self.place if is_uri(self.place) else self._root,)
+    def __init__(self, address: str) -> None:
+        """Raises `UserError` when the path is a file's; nothing is created yet."""
+        super().__init__(os.path.abspath(address))
+        if os.path.isfile(self.address):
+            raise UserError(f"storage {self.address}: is a file; allowed is a folder")
 
     @property
-    def local(self) -> Path | None:
-        """The root as a path, where it is on this machine."""
-        return Path(self._root) if isinstance(self._fs, fs.LocalFileSystem) else None
+    def local(self) -> Path:
+        """See `Place`."""
+        return Path(self.address)
 
-    def check_writable(self) -> None:
-        """Create the root and write a file into it; raises `UserError` when that fails."""
+    def _create(self, name: str, content: bytes, *, durable: bool) -> bool:
+        return create_file(self._path(name), content, durable=durable)
+
+    def _move(self, name: str, to: str) -> bool:
+        target = self._path(to)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
         try:
-            self.write(".probe", b"")
-            self.delete(".probe")
-        except OSError as error:
-            raise UserError(f"storage {self.place}: cannot be written: {error}") from error
+            os.rename(self._path(name), target)
+        except FileNotFoundError:
+            return False
+        return True
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write durably: readers see the whole file or none."""
-        path = self._path(name)
-        if self.local:
-            write_file(path, content, durable=True)
-            return
-        # An object appears when its upload is complete, so no rename is needed, nor a folder.
-        with self._fs.open_output_stream(path) as stream:
-            stream.write(content)
+    def write(self, name: str, content: bytes, *, durable: bool = True) -> None:
+        """See `Place`."""
+        write_file(self._path(name), content, durable=durable)
+
+    def upload_file(self, source: Path, name: str) -> None:
+        """See `Place`."""
+        target = Path(self._path(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".{target.name}{TEMPORARY}")
+        shutil.copyfile(source, unfinished)
+        os.replace(unfinished, target)
 
     def read(self, name: str) -> bytes | None:
-        """A file's content; None when there is none."""
-        try:
-            with self._fs.open_input_stream(self._path(name)) as stream:
-                content: bytes = stream.read()
-                return content
-        except FileNotFoundError:
+        """See `Place`."""
+        file = self.open(name)
+        if file is None:
             return None
+        with file:
+            return file.read()
 
-    def list(self, name: str) -> list[str]:
-        """All files below a folder, as paths below the root, sorted; temporary ones are left out.
-
-        Raises `UserError` when the place cannot be read. A folder that is not there is empty.
-        """
-        selector = fs.FileSelector(self._path(name), recursive=True, allow_not_found=True)
+    def open(self, name: str) -> BinaryIO | None:
+        """See `Place`."""
+        path = self._path(name)
         try:
-            infos = self._fs.get_file_info(selector)
-        except OSError as error:  # no such server, no right to look
-            raise UserError(f"storage {self.place}: cannot be read: {error}") from error
-        found = [info.path for info in infos if info.type == fs.FileType.File]
-        prefix = self._root.rstrip("/") + "/"
-        return sorted(path.removeprefix(prefix) for path in found if not path.endswith(TEMPORARY))
+            file = open(path, "rb", opener=_at_once)  # noqa: SIM115 (the caller closes it)
+        except IsADirectoryError:
+            raise Obstacle(f"{path}: a folder stands there") from None
+        except (FileNotFoundError, NotADirectoryError):
+            if os.path.islink(path):
+                raise Obstacle(f"{path}: a link stands there that leads nowhere") from None
+            return None
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise Obstacle(f"{path}: something stands there that is no file")
+        return file
+
+    def list(self, folder: str) -> list[str]:
+        """See `Place`."""
+        found: _Names = []
+        self._walk(self._path(folder) if folder else self.address, found)
+        return sorted(found)
 
     def delete(self, name: str) -> None:
-        """Delete a file; it is no error if there is none."""
+        """See `Place`."""
         try:
-            self._fs.delete_file(self._path(name))
+            os.unlink(self._path(name))
         except FileNotFoundError:
             return
 
-    def move(self, name: str, to: str) -> None:
-        """Move a file within the root, over what stands there."""
-        target = self._path(to)
-        self._fs.create_dir(target.rpartition("/")[0], recursive=True)
-        self._fs.move(self._path(name), target)
-
-    def upload(self, source: Path, name: str) -> None:
-        """Copy a local folder's files to a folder below the root, each whole or not at all."""
-        for file in sorted(path for path in source.rglob("*") if path.is_file()):
-            self.write(f"{name}/{file.relative_to(source).as_posix()}", file.read_bytes())
+    def _walk(self, path: str, found: _Names) -> None:
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        self._walk(entry.path, found)
+                    elif not entry.name.endswith(TEMPORARY):
+                        found.append(entry.path[len(self.address) + 1 :])
+        except (FileNotFoundError, NotADirectoryError):
+            return
 
     def _path(self, name: str) -> str:
-        return f"{self._root.rstrip('/')}/{name}"
+        return f"{self.address}/{name}"
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting for anybody at the other end of a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)

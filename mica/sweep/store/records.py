@@ -1,164 +1,166 @@
 """The store: one durable record for every finished trial. It is the only truth about what is done."""
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
-from io import BytesIO
+from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from mica.errors import UserError
-from mica.sweep.store.folder import Folder
-from mica.sweep.store.layout import RECORDS, SEGMENTS, SET_ASIDE, kept_path, record_path
-from mica.trial.record import RECORD_VERSION, Record
+from mica.sweep.store.layout import (
+    DIFFERENCES,
+    FAILURES,
+    KEPT,
+    RECORDS,
+    failure_numbers,
+    failure_path,
+    name_of,
+    record_names,
+    record_path,
+)
+from mica.sweep.store.place import Obstacle
+from mica.sweep.store.places import open_place
+from mica.sweep.store.stored import Newer, Stored, Unsound, decode, differences, encode
 
 log = logging.getLogger(__name__)
 
-FOLD_FROM = 1000
-"""Loose records before they are folded into a segment."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A record, and the sweep that it was first run for."""
-
-    key: str
-    sweep: str
-    record: Record
+_TRIES = 5
+"""How often what stands in a record's place and is none is moved away before the place is given up."""
 
 
 class Store:
-    """Records in a folder or an object store. Writing one is atomic; a torn one is never half-read."""
+    """Records in one place. A record is created once under its name, and neither changed nor deleted."""
 
-    def __init__(self, place: str) -> None:
-        self.folder = Folder(place)
+    def __init__(self, storage: str) -> None:
+        """`storage`: a path or a URI; raises `UserError` when it cannot be understood."""
+        self.place = open_place(storage)
 
-    def put(self, stored: Stored) -> None:
-        """Write a record, over one of the same key."""
-        self.folder.write(record_path(stored.key), _encode(stored))
+    def put(self, stored: Stored) -> Stored:
+        """Store a record; returns the one that stands, which is another's if that was first.
 
-    def loose(self, key: str) -> Stored | None:
-        """The record of a key as long as it is not folded: reads one file, however large the store."""
-        path = record_path(key)
-        content = self.folder.read(path)
-        return None if content is None else self._decode(path, content)
-
-    def load(self) -> dict[str, Stored]:
-        """All records by key. Files that are no records are set aside and reported."""
-        return {stored.key: stored for path in self.paths() for stored in self.read(path)}
-
-    def paths(self) -> list[str]:
-        """The files with records; of a key the newest comes last: a loose one is newer than a folded one."""
-        return [*self.folder.list(SEGMENTS), *self.folder.list(RECORDS)]
-
-    def read(self, path: str) -> Iterator[Stored]:
-        """The records in one of these files."""
-        if path.startswith(SEGMENTS):
-            yield from self._segment(path)
-        elif stored := self._decode(path, self.folder.read(path) or b""):
-            yield stored
-
-    def fold(self, at_least: int = FOLD_FROM) -> int:
-        """Fold the loose records into one segment if there are enough; returns how many.
-
-        The segment is complete before the first loose file goes, so a stop in between leaves a record
-        twice, never none.
+        A failed trial's goes beside the others, as its next attempt.
         """
-        paths = self.folder.list(RECORDS)
-        if len(paths) < at_least:
-            return 0
-        contents = [(path, self.folder.read(path) or b"") for path in paths]
-        sound = [(path, content) for path, content in contents if self._decode(path, content)]
-        if not sound:
-            return 0
-        column = pa.array([content for _, content in sound], pa.binary())
-        buffer = BytesIO()
-        pq.write_table(pa.table({"record": column}), buffer, compression="zstd")
-        # Segments are read in the order of their names, the newest last.
-        number = max((_number(path) for path in self.folder.list(SEGMENTS)), default=-1) + 1
-        name = hashlib.sha256(buffer.getvalue()).hexdigest()[:12]
-        self.folder.write(f"{SEGMENTS}/{number:06d}-{name}.parquet", buffer.getvalue())
-        for path, _ in sound:
-            self.folder.delete(path)
-        return len(sound)
-
-    def keep(self, key: str, folder: Path) -> None:
-        """Take over the files that a trial keeps."""
-        self.folder.upload(folder, kept_path(key))
-
-    def _segment(self, path: str) -> Iterator[Stored]:
-        content = self.folder.read(path)  # a failing network must not count as a torn file
-        try:
-            contents = pq.read_table(BytesIO(content or b""))["record"].to_pylist()
-        except (pa.ArrowException, OSError, KeyError) as error:  # a flipped byte is an OSError
-            self._set_aside(path, error)
-            return
-        for content in contents:
+        if stored.record.outcome == "failed":
+            self._put_failure(stored)
+            return stored
+        path, content = record_path(stored.name), encode(stored)
+        for _ in range(_TRIES):
+            if self.place.create(path, content):
+                return stored
             try:
-                yield _decode(content)
-            except _Unsound as error:  # its neighbours are sound: they stay where they are
-                log.warning("%s: one of its records is not sound (%s) and is left out", path, error)
+                first = self._read(path, stored.key)  # what is no record is set aside by this
+            except Newer as error:
+                log.warning("%s %s; it stands", path, error)
+                return stored
+            if first is not None:
+                self._compare(first, stored)
+                return first
+        raise OSError(f"{self.place.shown}/{path}: something stands there that is no record and does not go")
 
-    def _decode(self, path: str, content: bytes) -> Stored | None:
-        """The record in a loose file; None, and the file set aside, when there is none in it."""
+    def find(self, key: str, code: dict[str, str]) -> Stored | None:
+        """The record of a trial, made with this code of the user's own; reads one file."""
+        return self.read(name_of(key, code))
+
+    def read(self, name: str) -> Stored | None:
+        """The record of this name; None when there is none. Raises `Newer`."""
+        path = record_path(name)
+        return self._read(path, name.partition("-")[0])
+
+    def names(self) -> dict[str, str]:
+        """Name of every record → its trial's key; reads no record."""
+        return dict(record_names(self.place.list(RECORDS)))
+
+    def failures(self) -> dict[str, int]:
+        """Key → how many attempts at the trial have failed; of trials with a record too."""
+        return failure_numbers(self.place.list(FAILURES))
+
+    def failure(self, key: str, number: int) -> Stored | None:
+        """An attempt that failed, from 1."""
+        return self._read(failure_path(key, number), key)
+
+    def latest(self, key: str) -> Stored | None:
+        """The newest record of a trial; where it has none, its last attempt, which failed."""
+        folder = f"{RECORDS}/{key[:2]}"
+        names = [name for name, of in record_names(self.place.list(folder)) if of == key]
+        found = [stored for name in names if (stored := self.read(name))]
+        if found:
+            return max(found, key=lambda stored: stored.record.provenance.started)
+        return self.last_failure(key)
+
+    def last_failure(self, key: str) -> Stored | None:
+        """A trial's last attempt that failed."""
+        number = failure_numbers(self.place.list(f"{FAILURES}/{key}")).get(key)
+        return self.failure(key, number) if number else None
+
+    def load(self) -> Iterator[Stored]:
+        """All records, one after the other; of failed trials without one the last attempt."""
+        names = self.names()
+        for name in names:
+            with suppress(Newer):
+                if (stored := self.read(name)) is not None:
+                    yield stored
+        done = set(names.values())
+        for key, number in self.failures().items():
+            if key not in done and (failed := self.failure(key, number)) is not None:
+                yield failed
+
+    def keep(self, key: str, folder: Path) -> str | None:
+        """Take over the files that an attempt keeps; returns the folder below the place, None: no files."""
+        if not any(path.is_file() for path in folder.rglob("*")):
+            return None
+        name = f"{KEPT}/{key}/{uuid4().hex[:8]}"
+        self.place.upload(folder, name)
+        return name
+
+    def _put_failure(self, stored: Stored) -> None:
+        content = encode(stored)
+        number = failure_numbers(self.place.list(f"{FAILURES}/{stored.key}")).get(stored.key, 0) + 1
+        while not self.place.create(failure_path(stored.key, number), content):
+            number += 1
+
+    def _compare(self, first: Stored, second: Stored) -> None:
+        """Two have run one trial: nothing is lost, and if the numbers differ somebody must know."""
+        fields = differences(first.record, second.record)
+        if not fields:
+            return
+        path = f"{DIFFERENCES}/{second.name}-{uuid4().hex[:8]}.json"
+        self.place.create(path, encode(second))
+        where = first.record.provenance, second.record.provenance
+        hosts = " and then on ".join(f"{one.host} ({one.device}, {one.threads} threads)" for one in where)
+        log.warning(
+            "trial %s ran on %s, and the second result differs in %s%s; the first stands, the second is %s",
+            second.key[:12],
+            hosts,
+            ", ".join(fields[:3]),
+            f" and {len(fields) - 3} more" if len(fields) > 3 else "",
+            path,
+        )
+
+    def _read(self, path: str, key: str) -> Stored | None:
+        """The record in a file; None, and what stands there set aside, when there is none in it."""
         try:
-            stored = _decode(content)
-            if path != record_path(stored.key):
-                raise _Unsound(f"holds the record of another key, {stored.key}")
-        except _Unsound as error:
-            self._set_aside(path, error)
+            content = self.place.read(path)
+            if content is None:
+                return None
+            stored = decode(content)
+            if stored.key != key:
+                raise Unsound(f"holds the record of another key, {stored.key[:12]}")
+        except (Unsound, Obstacle) as error:
+            self._clear(path, key, error)
             return None
         return stored
 
-    def _set_aside(self, path: str, error: Exception) -> None:
-        target = f"{SET_ASIDE}/{path.replace('/', '_')}"
-        log.warning("%s is no sound record (%s); moved to %s", path, _first_line(error), target)
-        self.folder.move(path, target)
-
-
-class _Unsound(Exception):
-    """What stands in the place of a record is none."""
-
-
-def _encode(stored: Stored) -> bytes:
-    body = {"key": stored.key, "sweep": stored.sweep, "record": stored.record.model_dump(mode="json")}
-    text = json.dumps(body, separators=(",", ":"), allow_nan=False)
-    return json.dumps({"checksum": _checksum(text), "body": text}).encode()
-
-
-def _decode(content: bytes) -> Stored:
-    """Raises `_Unsound` for what is no record, and `UserError` for a record of a newer mica."""
-    try:
-        envelope = json.loads(content)
-        if envelope["checksum"] != _checksum(envelope["body"]):
-            raise _Unsound("its checksum is wrong")
-        body = json.loads(envelope["body"])
-        version = body["record"]["version"]
-        if version > RECORD_VERSION:  # sound, and not ours to set aside
-            raise UserError(
-                f"the record {body['key']} was written by a newer mica (version {version}, this one reads "
-                f"{RECORD_VERSION}): update mica"
-            )
-        return Stored(body["key"], body["sweep"], Record.model_validate(body["record"]))
-    except UserError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _Unsound(_first_line(error)) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _number(segment: str) -> int:
-    """Of a segment's file name; 0 for a file that is none of ours."""
-    number = segment.removeprefix(f"{SEGMENTS}/").partition("-")[0]
-    return int(number) if number.isdecimal() else 0
-
-
-def _checksum(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    def _clear(self, path: str, key: str, error: Exception) -> None:
+        """Move away what is no record; what somebody has made of it meanwhile goes back."""
+        try:
+            target = self.place.set_aside(path)
+            if target is None:
+                return
+            with suppress(Unsound, Newer, Obstacle):
+                content = self.place.read(target) or b""
+                if decode(content).key == key:
+                    self.place.create(path, content)
+                    self.place.delete(target)
+                    return
+            log.warning("%s is no sound record (%s); moved to %s", path, error, target)
+        except OSError as failure:  # a reader may have no right to move anything
+            log.warning("%s is no sound record (%s) and cannot be moved: %s", path, error, failure)

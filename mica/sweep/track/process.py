@@ -143,7 +143,7 @@ def _give_way() -> None:
 
 
 def _read(store: Store, key: str) -> Record:
-    stored = store.loose(key)
+    stored = store.latest(key)
     if stored is None:
         raise LookupError(f"the record of {key} has vanished")
     return stored.record

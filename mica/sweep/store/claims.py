@@ -1,0 +1,92 @@
+"""Claims: which driver runs which trial, where several share a store and its work."""
+
+import json
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+
+from mica.sweep.store.driver import Driver, Watch
+from mica.sweep.store.layout import CLAIMS, claim_numbers, claim_path, driver_path
+from mica.sweep.store.place import Place
+
+
+class Claims:
+    """The claims of one driver, and what it knows of the others'.
+
+    A claim is a name that can be created only once. Who takes over from a driver that is dead counts on:
+    of several who try, one creates the next number. A claim keeps others from repeating work and does no
+    more: that no trial has two records is the records' own affair, whoever wakes up and goes on.
+    """
+
+    def __init__(self, place: Place, driver: Driver, watch: Watch) -> None:
+        self._place, self._driver, self._watch = place, driver, watch
+        self._held: dict[str, int] = {}
+        self._owners: dict[str, str | None] = {}
+        """Path of a claim → the driver whose it is."""
+        self._numbers: dict[str, int] = {}
+        self._taken: frozenset[str] = frozenset()
+
+    def look(self) -> None:
+        """See what is claimed by now; a driver that is looked at often enough can be found dead."""
+        self._numbers = claim_numbers(self._place.list(CLAIMS))
+        alive: dict[str | None, bool] = {}
+        taken = set()
+        for what, number in self._numbers.items():
+            if what in self._held:
+                continue
+            owner = self._owner(claim_path(what, number))
+            if owner not in alive:
+                alive[owner] = owner is not None and self._watch.lives(owner)
+            if alive[owner]:
+                taken.add(what)
+        self._taken = frozenset(taken)
+
+    def free(self, what: str) -> bool:
+        """Whether nobody else was at it when we looked."""
+        return what not in self._taken
+
+    def take(self, what: str) -> bool:
+        """Claim a trial, or another task, by name; False: another driver is faster."""
+        number = self._numbers.get(what, 0) + 1
+        content = json.dumps({"driver": self._driver.id}).encode()
+        if not self._place.create(claim_path(what, number), content, durable=False):
+            self._taken |= {what}
+            return False
+        self._held[what] = number
+        return True
+
+    def lost(self) -> list[str]:
+        """What was ours and others have taken over, for we gave no sign of life; each is said once."""
+        found = [what for what, number in self._held.items() if self._numbers.get(what, 0) > number]
+        for what in found:
+            self._held[what] = self._numbers[what]
+        return found
+
+    def drop(self, whats: Iterable[str]) -> None:
+        """Give claims up, because what they are for is done or goes back."""
+        for what in list(whats):
+            number = self._held.pop(what, None)
+            if number is not None:
+                with suppress(OSError):  # then others wait until we are dead
+                    for old in range(1, number + 1):
+                        self._place.delete(claim_path(what, old))
+
+    def drop_all(self) -> None:
+        """Give all of them up."""
+        self.drop(self._held)
+
+    def tidy(self, done: Collection[str]) -> None:
+        """Delete what dead drivers have left: claims on what is done, and their last signs of life."""
+        dead = set()
+        for what, number in self._numbers.items():
+            if what in done and self.free(what) and what not in self._held:
+                dead.add(self._owner(claim_path(what, number)))
+                for old in range(1, number + 1):
+                    self._place.delete(claim_path(what, old))
+        for driver in dead - {None}:
+            self._place.delete(driver_path(str(driver)))
+
+    def _owner(self, path: str) -> str | None:
+        if path not in self._owners:
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
+                self._owners[path] = str(json.loads(self._place.read(path) or b"")["driver"])
+        return self._owners.get(path)
