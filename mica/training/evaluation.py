@@ -1,5 +1,6 @@
 """How well a network does on images that it does not train on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,14 +21,21 @@ class Metrics:
     top5: float
 
 
-def evaluate(model: nn.Module, images: ImageSet, *, bf16: bool = False) -> Metrics:
-    """Evaluate in eval mode, without augmentation; the network ends in the mode it was in."""
+def evaluate(
+    model: nn.Module, images: ImageSet, *, bf16: bool = False, on_step: Callable[[], None] | None = None
+) -> Metrics:
+    """Evaluate in eval mode, without augmentation; the network ends in the mode it was in.
+
+    `on_step` is called after every batch.
+    """
     training = model.training
     model.eval()
     totals = torch.zeros(3, device=images.labels.device, dtype=torch.float64)
     with torch.inference_mode(), torch.autocast(images.labels.device.type, torch.bfloat16, enabled=bf16):
         for pixels, labels in images.batches(_BATCH):
             totals += sums(at_least_fp32(model(pixels)), labels)
+            if on_step:
+                on_step()
     model.train(training)
     return metrics_of(totals, len(images))
 

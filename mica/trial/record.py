@@ -92,7 +92,7 @@ class Provenance(_Part):
     started: str = Field(description="UTC, ISO 8601.")
     seconds_data: float = Field(description="Seconds to decode or fetch the data set.")
     seconds_mask: float = Field(description="Seconds to build the mask, scores included.")
-    seconds_train: float = Field(description="Seconds to train and evaluate.")
+    seconds_train: float = Field(description="Seconds to train and evaluate, in earlier attempts too.")
     versions: dict[str, str] = Field(description="Of mica, Python, torch and numpy.")
     remarks: tuple[str, ...] = Field((), description="What went wrong on the way and changed no number.")
 

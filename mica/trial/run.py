@@ -8,9 +8,9 @@ import torch
 
 from mica.data import Dataset
 from mica.errors import DataError
-from mica.training.engine import train
-from mica.training.forms import Form, enter
+from mica.training.forms import Form
 from mica.training.state import Epoch
+from mica.trial.attempt import Attempt, Keeper
 from mica.trial.device import checked_device, compute_exactly
 from mica.trial.inspection import collapsed, inspect
 from mica.trial.prepare import PreparedTrial, prepare
@@ -26,6 +26,8 @@ def run(
     device: str | None = None,
     folder: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    keeper: Keeper | None = None,
+    on_step: Callable[[], None] | None = None,
 ) -> Record:
     """Build the trial's mask, train the sparse network, and return its record.
 
@@ -37,7 +39,10 @@ def run(
         dataset: its data, when it is in memory already; else it is loaded.
         device: `cpu`, `cuda`, `cuda:1`, …; a GPU where there is one by default.
         folder: where `spec.keep` puts `masks.npz` and `weights.pt`.
-        on_epoch: called after every epoch.
+        on_epoch: called after every epoch that is trained here.
+        keeper: where its checkpoints are; it goes on from the newest sound one, to the same record. What is
+            raised and is no `Exception`, by Ctrl-C or by `on_step`, leaves one of the last finished epoch.
+        on_step: called after every batch.
 
     Raises:
         UserError: what the spec names is unknown, missing or impossible.
@@ -53,18 +58,17 @@ def run(
     seconds_mask = clock.lap()
 
     outcome: Outcome = "completed"
-    form: Form | None = None
+    attempt: Attempt | None = None
     if collapsed(summary):
         outcome = "collapsed"
     elif spec.protocol.epochs:
-        form = enter(trial.model, trial.graph, trial.begin(), device, smaller=spec.compact)
-        for epoch in train(form, trial.parts(), spec.protocol, spec.seed):
-            if on_epoch:
-                on_epoch(epoch)
-        outcome = "completed" if form.rows[-1].finite else "diverged"
-    epochs = form.rows if form else []
+        attempt = Attempt(trial, keeper)
+        attempt.train(on_epoch, on_step)
+        outcome = "completed" if attempt.form.rows[-1].finite else "diverged"
+    epochs = attempt.form.rows if attempt else []
     if folder is not None:
-        _keep(trial, form, folder)
+        _keep(trial, attempt.form if attempt else None, folder)
+    where = provenance(device, clock.started, seconds_data, seconds_mask, clock.lap())
     return Record(
         spec=spec,
         outcome=outcome,
@@ -72,7 +76,7 @@ def run(
         layers=layers,
         results=_results(epochs),
         epochs=tuple(_epoch_row(epoch) for epoch in epochs),
-        provenance=provenance(device, clock.started, seconds_data, seconds_mask, clock.lap()),
+        provenance=attempt.added_to(where) if attempt else where,
     )
 
 

@@ -5,6 +5,6 @@ process, or with other masks.
 """
 
 from mica.training.forms.choice import enter
-from mica.training.forms.form import Form
+from mica.training.forms.form import Form, Held
 
-__all__ = ["Form", "enter"]
+__all__ = ["Form", "Held", "enter"]

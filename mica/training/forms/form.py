@@ -11,7 +11,7 @@ from mica.compaction.places import Index
 from mica.masks import Masks, apply
 from mica.training.optimiser import sgd
 from mica.training.protocol import Protocol
-from mica.training.state import TrainState
+from mica.training.state import Epoch, TrainState
 
 _MOMENTUM = "momentum_buffer"
 """What torch's SGD calls it."""
@@ -30,9 +30,9 @@ class Part:
         """Copy from a tensor of the full network's shape; `live` keeps its device and its order in memory."""
         live[self.of_live] = full[self.of_full].to(live.device)
 
-    def leave(self, live: Tensor, full: Tensor) -> None:
-        """Copy back, on the CPU."""
-        full[self.of_full] = live[self.of_live].to(full.device)
+    def hold(self, live: Tensor) -> Tensor:
+        """A copy of the part, on the CPU."""
+        return live.detach()[self.of_live].to("cpu", copy=not self.of_live)  # an index has copied already
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,18 @@ class Body:
     """Of those of the network's layers that still have pruned weights."""
     parts: Mapping[str, Part]
     """Name of a tensor of the full network → the part that is trained; droppable channels are in none."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a form had come to: copies of its own parts alone, on the CPU."""
+
+    values: Mapping[str, Tensor]
+    """Name of a tensor of the full network → the part of it that the form trains."""
+    momentum: Mapping[str, Tensor]
+    """Likewise of a parameter's momentum; empty before the first step."""
+    rows: tuple[Epoch, ...]
+    """Of every epoch done."""
 
 
 class Form:
@@ -94,16 +106,25 @@ class Form:
         self._optimised = optimiser.state
         return optimiser
 
-    def leave(self) -> TrainState:
-        """The state so far; the form can go on training."""
-        state = TrainState.begin(self._model, self._masks)
-        momentum: dict[str, Tensor] = {}
-        if any(found.get(_MOMENTUM) is not None for found in self._optimised.values()):
-            names = dict(self._model.named_parameters())
-            momentum = {name: torch.zeros_like(state.tensors[name]) for name in names}
+    def hold(self) -> Held:
+        """What there is so far, for no more than a copy of what is trained; the form can go on training."""
+        values, momentum = {}, {}
         for name, part in self._parts.items():
-            part.leave(part.live.detach(), state.tensors[name])
+            values[name] = part.hold(part.live)
             found = self._optimised.get(part.live, {}).get(_MOMENTUM)
             if found is not None:
-                part.leave(found, momentum[name])
-        return replace(state, momentum=momentum, rows=tuple(self.rows))
+                momentum[name] = part.hold(found)
+        return Held(values, momentum, tuple(self.rows))
+
+    def leave(self, held: Held | None = None) -> TrainState:
+        """The state so far, or as it was when `held` was; the form can go on training."""
+        held = held or self.hold()
+        state = TrainState.begin(self._model, self._masks)
+        momentum: dict[str, Tensor] = {}
+        if held.momentum:
+            names = dict(self._model.named_parameters())
+            momentum = {name: torch.zeros_like(state.tensors[name]) for name in names}
+        for full, found in ((state.tensors, held.values), (momentum, held.momentum)):
+            for name, value in found.items():
+                full[name][self._parts[name].of_full] = value
+        return replace(state, momentum=momentum, rows=held.rows)

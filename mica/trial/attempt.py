@@ -1,0 +1,129 @@
+"""One attempt at a trial's training: it goes on from a checkpoint, and leaves others on its way."""
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from mica.training.engine import train
+from mica.training.forms import Held, enter
+from mica.training.state import Epoch
+from mica.trial.checkpoint import BadCheckpoint, Checkpoint, pack, unpack
+from mica.trial.prepare import PreparedTrial
+from mica.trial.record import Provenance
+
+
+class Keeper(Protocol):
+    """Where the checkpoints of one trial are."""
+
+    every: float
+    """Seconds between two checkpoints."""
+
+    def found(self) -> Iterator[tuple[str, bytes]]:
+        """Name and content of each that is there, the newest first. May raise `OSError`."""
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Set one aside that is not sound. May raise `OSError`."""
+
+    def save(self, epoch: int, content: bytes) -> None:
+        """Keep the checkpoint after so many epochs. May raise `OSError`."""
+
+
+class Attempt:
+    """A training that begins where the newest sound checkpoint was left, else at the start."""
+
+    def __init__(self, trial: PreparedTrial, keeper: Keeper | None) -> None:
+        self._trial, self._keeper = trial, keeper
+        self._held: Held | None = None
+        self._remarks: list[str] = []
+        sound = self._newest_sound() if keeper else None
+        state = sound.state if sound else trial.begin()
+        self.form = enter(trial.model, trial.graph, state, trial.device, smaller=trial.spec.compact)
+        """What is trained."""
+        self._seconds_before = sum(row.seconds for row in state.rows)
+        self._hosts_before = sound.hosts if sound else ()
+        self._saved, self._saved_at = state.epoch, time.monotonic()
+
+    def added_to(self, where: Provenance) -> Provenance:
+        """The provenance of this process, with what earlier attempts had to do with it.
+
+        Of their time only that of the epochs which this attempt did not have to repeat.
+        """
+        came = {
+            "hosts": self._hosts if self._hosts_before else (),
+            "seconds_train": self._seconds_before + where.seconds_train,
+            "remarks": (*where.remarks, *self._remarks),
+        }
+        return where.model_copy(update=came)
+
+    @property
+    def _hosts(self) -> tuple[str, ...]:
+        here = (socket.gethostname(),)
+        return self._hosts_before if self._hosts_before[-1:] == here else self._hosts_before + here
+
+    def train(
+        self, on_epoch: Callable[[Epoch], None] | None = None, on_step: Callable[[], None] | None = None
+    ) -> None:
+        """Train to the end, with a checkpoint from time to time; see `mica.trial.run`."""
+        trial = self._trial
+        try:
+            for epoch in train(self.form, trial.parts(), trial.spec.protocol, trial.spec.seed, on_step):
+                self._hold()
+                if on_epoch:
+                    on_epoch(epoch)
+        except Exception:
+            raise  # an error would come again
+        except BaseException:
+            self._save()
+            raise
+
+    def _hold(self) -> None:
+        """Copy what the form has come to, and save it if the time has come."""
+        if self._keeper:
+            self._held = self.form.hold()
+            if time.monotonic() - self._saved_at >= self._keeper.every:
+                self._save()
+
+    def _save(self) -> None:
+        if not self._keeper or not self._held or len(self._held.rows) <= self._saved:
+            return
+        epoch = len(self._held.rows)
+        content = pack(self._trial, self.form.leave(self._held), self._hosts, tuple(self._remarks))
+        try:
+            self._keeper.save(epoch, content)
+            self._saved = epoch
+        except OSError as error:
+            _warn("epoch %d of %s has no checkpoint: %s", epoch, self._trial.spec, error)
+        self._saved_at = time.monotonic()  # after a failure too: the next is tried after the usual time
+
+    def _newest_sound(self) -> Checkpoint | None:
+        assert self._keeper
+        try:
+            for name, content in self._keeper.found():
+                try:
+                    sound = unpack(content, self._trial)
+                except BadCheckpoint as bad:
+                    self._refuse(name, bad.reason)
+                    continue
+                epoch = f"went on after epoch {sound.state.epoch}, from checkpoint {name}"
+                self._remarks = [*sound.remarks, *self._remarks, epoch]
+                return sound
+        except OSError as error:
+            _warn("checkpoints of %s cannot be read: %s", self._trial.spec, error)
+            self._remarks.append(f"checkpoints could not be read: {error}")
+        if self._remarks:
+            self._remarks.append("began again at epoch 1")
+        return None
+
+    def _refuse(self, name: str, reason: str) -> None:
+        assert self._keeper
+        self._remarks.append(f"checkpoint {name} was set aside: {reason}")
+        try:
+            self._keeper.refuse(name, reason)
+        except OSError as error:
+            _warn("checkpoint %s cannot be set aside: %s", name, error)
+
+
+def _warn(message: str, *about: object) -> None:
+    logging.getLogger(__name__).warning(message, *about)
