@@ -144,9 +144,11 @@ def run_sweep(
             _tidy(sweep)
         with Driver(place, sweep.spec.name, times.claim) as driver:
             claims = Claims(place, driver, Watch(place, times.claim))
-            with _tracker(sweep, listener, claims) as track, listener.running(len(missing)):
-                left = _run(sweep, missing, executor, claims, [listener.finished, track])
-            claims.drop_all()
+            try:
+                with _tracker(sweep, listener, claims) as track, listener.running(len(missing)):
+                    left = _run(sweep, missing, executor, claims, [listener.finished, track])
+            finally:
+                claims.drop_all()
     fold(sweep.store)
     return left
 

@@ -1,5 +1,6 @@
 """A sweep in this process, one trial after the other: no Ray, so a debugger sees everything."""
 
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
@@ -15,6 +16,8 @@ from mica.trial.device import checked_device
 from mica.trial.prepare import check_fits
 from mica.trial.record import Record
 from mica.trial.spec import TrialSpec
+
+_WAIT_SECONDS = 0.2
 
 
 class Here:
@@ -44,7 +47,10 @@ class Here:
     def run(self, source: Source, hear: Callable[[Record], None], stopping: Stopping) -> None:
         """See `Executor`."""
         with suppress(KeyboardInterrupt), _threads(threads_of(self._need)):
-            while not stopping.reason and (spec := source.ask()) is not None:
+            while not (stopping.reason or source.over):
+                if (spec := source.ask()) is None:  # other drivers run the rest
+                    time.sleep(_WAIT_SECONDS)
+                    continue
                 try:
                     record = self._run(spec)
                 except OSError as error:  # the storage's: a full disk, say
@@ -54,7 +60,14 @@ class Here:
 
     def _run(self, spec: TrialSpec) -> Record:
         job, data = self._job, self._data[spec.data.label]
-        return run_and_store(spec, job.sweep, job.store, load=lambda: data, device=device_of(self._need))
+        return run_and_store(
+            spec,
+            job.sweep,
+            job.store,
+            load=lambda: data,
+            device=device_of(self._need),
+            checkpoint_seconds=job.times.checkpoint,
+        )
 
 
 @contextmanager

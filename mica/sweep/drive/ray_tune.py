@@ -63,7 +63,13 @@ class RayTune:
 
     def _tuner(self, desk: "_RemoteDesk", course: Course, most: int | None, scratch: str) -> tune.Tuner:
         job, need = self._job, dict(self._need)
-        shared = {"desk": desk.actor, "sweep": job.sweep, "store": job.store, "data": self._data}
+        shared = {
+            "desk": desk.actor,
+            "sweep": job.sweep,
+            "store": job.store,
+            "data": self._data,
+            "checkpoint_seconds": job.times.checkpoint,
+        }
         return tune.Tuner(
             tune.with_resources(tune.with_parameters(_Lane, need=need, **shared), need),
             tune_config=tune.TuneConfig(
@@ -169,6 +175,7 @@ class _Lane(tune.Trainable):  # type: ignore[misc]
         store: Store,
         data: dict[str, ray.ObjectRef],
         need: Need,
+        checkpoint_seconds: float,
     ) -> None:
         import torch
 
@@ -176,6 +183,7 @@ class _Lane(tune.Trainable):  # type: ignore[misc]
 
         torch.set_num_threads(threads_of(need))
         self.desk, self.sweep, self.store, self.data = desk, sweep, store, data
+        self.checkpoint_seconds = checkpoint_seconds
         # A broken GPU must not be handed trial after trial.
         self.device = checked_device(device_of(need))
         if 0 < need["gpu"] < 1:
@@ -204,6 +212,7 @@ class _Lane(tune.Trainable):  # type: ignore[misc]
                 self.store,
                 load=lambda: ray.get(self.data[spec.data.label]),
                 device=self.device,
+                checkpoint_seconds=self.checkpoint_seconds,
             )
         except OSError as error:  # the storage's: a full disk, say
             return Ended(key, "unsaved", str(error))

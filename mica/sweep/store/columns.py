@@ -65,8 +65,8 @@ def _row_of(item: Stored) -> dict[str, Any]:
         "name": item.name,
         "code": [{"function": name, "digest": digest} for name, digest in sorted(spec.code.items())],
         "reason": record.reason,
-        "layers": [_fields(row) for row in record.layers],
-        "epochs": [_fields(row) for row in record.epochs],
+        "layer_rows": [_fields(row) for row in record.layers],
+        "epoch_rows": [_fields(row) for row in record.epochs],
         "trial_key": item.key,
         "sweep": item.sweep,
         **labels_of(spec),
@@ -147,7 +147,7 @@ SEGMENT = pa.schema(
         *OWN,
         *TRIALS,
         *(pa.field(name, pa.list_(pa.struct(list(kind)[1:]))) for name, kind in
-          (("layers", LAYERS), ("epochs", EPOCHS))),
+          (("layer_rows", LAYERS), ("epoch_rows", EPOCHS))),
     ]
 )  # fmt: skip
 """A segment: a row a record."""

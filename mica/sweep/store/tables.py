@@ -36,11 +36,11 @@ def write_tables(store: Store, trials: Mapping[str, TrialSpec]) -> list[str]:
         file = Path(folder, "trials.parquet")
         pq.write_table(rows.trials(), file, compression="zstd")
         store.place.upload_file(file, f"{TABLES}/trials.parquet")
-        for name, schema in (("layers", LAYERS), ("epochs", EPOCHS)):
+        for name, rows_of, schema in (("layers", "layer_rows", LAYERS), ("epochs", "epoch_rows", EPOCHS)):
             file = Path(folder, f"{name}.parquet")
             with pq.ParquetWriter(file, schema, compression="zstd") as writer:
                 for prefix in PREFIXES:
-                    writer.write_table(rows.parts(name, prefix, schema))
+                    writer.write_table(rows.parts(rows_of, prefix, schema))
             store.place.upload_file(file, f"{TABLES}/{name}.parquet")
     return [f"{TABLES}/{name}.parquet" for name in ("trials", "layers", "epochs")]
 
@@ -100,15 +100,15 @@ class Rows:
         order = [(name, "ascending") for name in _ORDER]
         return _relabelled(table.select(TRIALS.names), self.titled).sort_by(order).cast(TRIALS)
 
-    def parts(self, name: str, prefix: str, schema: pa.Schema) -> pa.Table:
-        """The table `layers` or `epochs`, of the records whose names begin with this digit."""
-        columns = ["name", "trial_key", name]
+    def parts(self, lists: str, prefix: str, schema: pa.Schema) -> pa.Table:
+        """The rows in these lists, of the records whose names begin with this digit."""
+        columns = ["name", "trial_key", lists]
         table = self._once(source.read_prefix(prefix, columns) for source in self.sources).sort_by(
             "trial_key"
         )
-        lists = table[name].combine_chunks()
-        keys = table["trial_key"].take(pc.list_parent_indices(lists))
-        return pa.table([keys, *pc.list_flatten(lists).flatten()], schema=schema)
+        rows = table[lists].combine_chunks()
+        keys = table["trial_key"].take(pc.list_parent_indices(rows))
+        return pa.table([keys, *pc.list_flatten(rows).flatten()], schema=schema)
 
     def _once(self, tables: Iterator[pa.Table]) -> pa.Table:
         """The rows that count; of those that two drivers have folded the first."""
