@@ -282,19 +282,24 @@ def bench(as_json: bool, **options: Any) -> None:
 def sync(sweep: Path, storage: str | None) -> None:
     """Bring MLflow up to date with the records, without duplicates."""
     from mica.sweep.results import open_results
+    from mica.sweep.track.level import mark_level
     from mica.sweep.track.projection import sync as sync_records
 
     opened = open_results(sweep, storage)
     uri = opened.mlflow_uri
     if uri is None:
         raise UserError(f"{sweep}: mlflow is off in this sweep")
-    found = sync_records(uri, opened.name, ((key, item.record) for key, item in opened.stored.items()))
+    complete, name, folder = not opened.missing, opened.name, opened.store.folder
+    items = ((key, item.record) for key, item in opened.stored.items())
+    found = sync_records(uri, name, items, complete=complete)
     click.echo(
         f"{shown(uri)}: {found.logged} trials added, {found.present} were there, {found.failed} failed"
     )
     if found.failed:
         err.print(str(found.error), style="red")
         sys.exit(EXIT_TRIALS_FAILED)
+    outcomes = {key: item.record.outcome for key, item in opened.stored.items()}
+    mark_level(folder, uri, name, outcomes, complete=complete)
 
 
 @main.command()

@@ -203,12 +203,12 @@ def _tracker(sweep: Sweep, listener: Listener) -> Iterator[Callable[[Record], No
     tracker = Tracker(uri, sweep.spec.name, sweep.store.folder.place)
     tracker.start()
     try:
-        for key in sweep.index.loose:
-            tracker.log(key)  # what an earlier run was stopped before it could show
+        for key, entry in sweep.index.entries.items():
+            tracker.log(key, entry.outcome)  # an earlier run may have been stopped before it could show it
         yield lambda record: tracker.log(record.spec.key)
     finally:
         with listener.busy("showing the rest in MLflow"):
-            tally = tracker.close()
+            tally = tracker.close(complete=not sweep.missing())
         if tally.failed:
             listener.warn(
                 f"MLflow at {shown(uri)} missed {tally.failed} trials ({tally.error}); "

@@ -20,7 +20,7 @@ def log_batch(*arguments, **named):
     if len(calls) == 2:
         os._exit(9)
 mlflow.MlflowClient.log_batch = log_batch
-sync(sys.argv[1], sys.argv[2], [(f"k{seed}", made(seed)) for seed in range(3)])
+sync(sys.argv[1], sys.argv[2], [(f"k{seed}", made(seed)) for seed in range(3)], complete=True)
 """
 
 
