@@ -14,7 +14,7 @@ from mica.sweep.track import projection
 from mica.sweep.track.projection import Projection, Tally, default_uri
 from mica.sweep.track.runs import Experiment
 from mica.trial import Record
-from tests.sweep.track.mlflow_records import KILLED, by_key, closed_port, died, made, runs
+from tests.sweep.track.mlflow_records import KILLED, by_key, closed_port, died, made, race, runs
 
 NAMES = count()
 sync = partial(projection.sync, complete=True)
@@ -204,6 +204,18 @@ def test_what_another_process_deletes_is_shown_again(uri: str, sweep: str) -> No
     MlflowClient(uri).delete_run(by_key(uri, sweep)["k1"].info.run_id)
     assert shown.finish(complete=True).shown == 2
     assert by_key(uri, sweep).keys() == {"k0", "k1"}
+
+
+def test_of_four_processes_that_race_one_run_a_trial_stays(tmp_path: Path, sweep: str) -> None:
+    """A new database too: all four want to make it."""
+    uri = default_uri(tmp_path)
+    race(uri, sweep, records=4)
+    found = by_key(uri, sweep)
+    (parent,) = runs(uri, sweep, "mica.sweep")
+    assert found.keys() == {f"k{seed}" for seed in range(4)}
+    assert {run.info.status for run in [parent, *found.values()]} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in found.values()} == {parent.info.run_id}
+    assert all(run.data.metrics["test_top1"] == 43.0 for run in found.values())
 
 
 def test_a_parent_that_was_deleted_is_replaced(uri: str, sweep: str) -> None:
