@@ -307,7 +307,7 @@ def sync(sweep: Path, storage: str | None) -> None:
 @STORAGE
 @click.option("--port", type=int, default=5000, show_default=True)
 def ui(sweep: Path, storage: str | None, port: int) -> None:
-    """Open MLflow's pages on a sweep's runs."""
+    """Open MLflow's pages on a sweep's runs, for this machine only."""
     from mica.sweep.sweep import open_sweep
 
     uri = open_sweep(sweep, storage).mlflow_uri
@@ -317,10 +317,10 @@ def ui(sweep: Path, storage: str | None, port: int) -> None:
         click.echo(f"the runs are at {shown(uri)}")
         return
     click.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
-    os.execvp(
-        sys.executable,
-        [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)],
-    )
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # it may hold a password, and everybody sees arguments
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # else eight processes more
+    where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    os.execvp(sys.executable, [sys.executable, "-m", "mlflow", "ui", *where])
 
 
 def _print_note(note: str | None) -> None:
