@@ -61,6 +61,7 @@ def _show(
 ) -> None:
     records = _Records(opening["store"])
     projection = Projection(opening["uri"], opening["sweep"], pause=_PAUSE, progress=answer)
+    answer(projection.tally())  # so much for Python's own imports; MLflow's come with the connection
     if projection.connect():
         answer(projection.tally())
     while (line := lines.get()) is not None:
