@@ -2,11 +2,12 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: help quickstart test lint clean
+.PHONY: help quickstart test test-services lint clean
 
 help:
 	@echo "make quickstart   install, run sweeps/quickstart.yaml, show the paper's central result (5 minutes)"
 	@echo "make test         install, run the tests"
+	@echo "make test-services   those against a real MLflow server over PostgreSQL, which must be installed"
 	@echo "make lint         install, check style (ruff) and types (mypy --strict)"
 	@echo "make clean        remove the virtual environment"
 
@@ -22,6 +23,10 @@ quickstart: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# Not part of `make test`: they need Debian's package postgresql, and fail without it.
+test-services: .venv/installed
+	$(BIN)/python -m pytest tests/services
 
 lint: .venv/installed
 	$(BIN)/ruff check .

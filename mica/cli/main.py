@@ -282,20 +282,24 @@ def bench(as_json: bool, **options: Any) -> None:
 def sync(sweep: Path, storage: str | None) -> None:
     """Bring MLflow up to date with the records, without duplicates."""
     from mica.sweep.results import open_results
+    from mica.sweep.track.level import mark_level
     from mica.sweep.track.projection import sync as sync_records
 
     opened = open_results(sweep, storage)
     uri = opened.mlflow_uri
     if uri is None:
         raise UserError(f"{sweep}: mlflow is off in this sweep")
+    complete, name, place = not opened.missing, opened.name, opened.store.place
     items = ((key, stored.record) for key in opened.entries if (stored := opened.index.stored(key)))
-    found = sync_records(uri, opened.name, items)
+    found = sync_records(uri, name, items, complete=complete)
     click.echo(
         f"{shown(uri)}: {found.logged} trials added, {found.present} were there, {found.failed} failed"
     )
     if found.failed:
         err.print(str(found.error), style="red")
         sys.exit(EXIT_TRIALS_FAILED)
+    outcomes = {key: entry.outcome for key, entry in opened.entries.items()}
+    mark_level(place, uri, name, outcomes, complete=complete)
 
 
 @main.command()
@@ -303,7 +307,7 @@ def sync(sweep: Path, storage: str | None) -> None:
 @STORAGE
 @click.option("--port", type=int, default=5000, show_default=True)
 def ui(sweep: Path, storage: str | None, port: int) -> None:
-    """Open MLflow's pages on a sweep's runs."""
+    """Open MLflow's pages on a sweep's runs, for this machine only."""
     from mica.sweep.sweep import open_sweep
 
     uri = open_sweep(sweep, storage).mlflow_uri
@@ -313,10 +317,10 @@ def ui(sweep: Path, storage: str | None, port: int) -> None:
         click.echo(f"the runs are at {shown(uri)}")
         return
     click.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
-    os.execvp(
-        sys.executable,
-        [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)],
-    )
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # it may hold a password, and everybody sees arguments
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # else eight processes more
+    where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    os.execvp(sys.executable, [sys.executable, "-m", "mlflow", "ui", *where])
 
 
 def _print_note(note: str | None) -> None:

@@ -10,6 +10,10 @@ from pyarrow import fs
 from mica.errors import DataError
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})")
+_USER = re.compile(r"://(?:[^/@\s]*:\S*|[^/\s]*)@")
+"""A URI's user and password; a password that is not quoted may hold `/` and `@`."""
+_SECRET_FIELD = re.compile(r"([?&][^=&\s]*(?:passw|pwd|token|secret|key)[^=&\s]*=)[^&#\s]*", re.IGNORECASE)
+"""A field of a URI's query that holds a password, and its value."""
 _CHUNK_BYTES = 1 << 20
 
 
@@ -35,8 +39,8 @@ def is_uri(place: str) -> bool:
 
 
 def shown(place: str) -> str:
-    """The place as messages and records may show it: without a URI's user and password."""
-    return re.sub(r"://[^/@]*@", "://***@", place)
+    """The place as messages and records may show it: without a URI's user, password and token."""
+    return _SECRET_FIELD.sub(r"\1***", _USER.sub("://***@", place))
 
 
 def open_file(place: str) -> pa.NativeFile:

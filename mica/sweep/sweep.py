@@ -2,27 +2,28 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
-from mica.data.location import shown
 from mica.errors import SweepStopped, UserError
 from mica.sweep.drive.executor import Executor, Job
 from mica.sweep.drive.source import GridSource
 from mica.sweep.drive.stopping import Stopping
 from mica.sweep.drive.user_code import modules_of
+from mica.sweep.listener import Listener
 from mica.sweep.plan.cost import longest_first
 from mica.sweep.plan.grid import Grid, expand
 from mica.sweep.plan.spec import SweepSpec, load_sweep
+from mica.sweep.projector import Projector
 from mica.sweep.store.claims import Claims
 from mica.sweep.store.driver import Driver, Watch
 from mica.sweep.store.index import Index, code_of
 from mica.sweep.store.records import Store
 from mica.sweep.store.segments import FOLD_FROM, drop_stale, fold
 from mica.sweep.store.stored import Stored
+from mica.sweep.track.projection import default_uri
 from mica.trial.record import Record
 from mica.trial.spec import TrialSpec
 
@@ -74,25 +75,13 @@ class Sweep:
         """Where MLflow's runs go; None when it is off."""
         if self.spec.mlflow is False:
             return None
-        from mica.sweep.track.projection import default_uri
-
         return default_uri(self.store.place.address) if self.spec.mlflow is True else str(self.spec.mlflow)
 
-
-class Listener(Protocol):
-    """Who is told what a run does: a terminal, a log."""
-
-    def busy(self, what: str) -> AbstractContextManager[object]:
-        """Something that takes a moment."""
-
-    def running(self, trials: int) -> AbstractContextManager[object]:
-        """So many trials run."""
-
-    def finished(self, record: Record) -> None:
-        """One of them has its record; called from any thread, one call at a time."""
-
-    def warn(self, text: str) -> None:
-        """Something went wrong that costs no record."""
+    @property
+    def projection(self) -> Projector:
+        """What MLflow shows of it."""
+        total = len(self.grid.trials)
+        return Projector(self.mlflow_uri, self.spec.name, self.store.place, self.index, total)
 
 
 def open_sweep(path: Path, storage: str | None = None) -> Sweep:
@@ -134,23 +123,37 @@ def run_sweep(
     """
     missing = sweep.missing(retry)
     if not missing:
+        if not sweep.projection.level:
+            with _driving(sweep) as claims, sweep.projection.open(claims, listener):
+                pass  # an earlier run was stopped before it could show all
         return 0
-    place, times = sweep.store.place, sweep.spec.times
-    job = Job(sweep.spec.name, sweep.store, sweep.grid.sources, sweep.spec.resources, times)
+    job = Job(sweep.spec.name, sweep.store, sweep.grid.sources, sweep.spec.resources, sweep.spec.times)
     with _executor(job, missing.values(), here, address) as executor:
         with listener.busy("reading the data, tracing the networks"):
             executor.check(missing.values())
-            place.check()
+            sweep.store.place.check()
             _tidy(sweep)
-        with Driver(place, sweep.spec.name, times.claim) as driver:
-            claims = Claims(place, driver, Watch(place, times.claim))
-            try:
-                with _tracker(sweep, listener, claims) as track, listener.running(len(missing)):
-                    left = _run(sweep, missing, executor, claims, [listener.finished, track])
-            finally:
-                claims.drop_all()
+        with (
+            _driving(sweep) as claims,
+            sweep.projection.open(claims, listener) as show,
+            listener.running(len(missing)),
+        ):
+            left = _run(sweep, missing, executor, claims, [listener.finished, show])
     fold(sweep.store)
     return left
+
+
+@contextmanager
+def _driving(sweep: Sweep) -> Iterator[Claims]:
+    """Shows that this driver lives; gives up what it has claimed in the end."""
+    place, times = sweep.store.place, sweep.spec.times
+    with Driver(place, sweep.spec.name, times.claim) as driver:
+        claims = Claims(place, driver, Watch(place, times.claim))
+        try:
+            claims.look()
+            yield claims
+        finally:
+            claims.drop_all()
 
 
 def _tidy(sweep: Sweep) -> None:
@@ -213,28 +216,3 @@ def _executor(job: Job, trials: Iterable[TrialSpec], here: bool, address: str | 
 
     with cluster(address, modules_of(trials)) as grows:
         yield RayTune(job, grows=grows)
-
-
-@contextmanager
-def _tracker(sweep: Sweep, listener: Listener, claims: Claims) -> Iterator[Callable[[Record], None]]:
-    """Sends records to MLflow in the background, or nowhere when it is off."""
-    uri = sweep.mlflow_uri
-    if uri is None:
-        yield lambda record: None
-        return
-    from mica.sweep.track.process import Tracker
-
-    tracker = Tracker(uri, sweep.spec.name, sweep.store.place.address)
-    tracker.start()
-    try:
-        for key in sweep.index.entries:
-            tracker.log(key)  # what an earlier run was stopped before it could show
-        yield lambda record: tracker.log(record.spec.key)
-    finally:
-        with listener.busy("showing the rest in MLflow"):
-            tally = tracker.close()
-        if tally.failed:
-            listener.warn(
-                f"MLflow at {shown(uri)} missed {tally.failed} trials ({tally.error}); "
-                "`mica-sweep sync` will catch up"
-            )

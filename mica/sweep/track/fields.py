@@ -10,8 +10,9 @@ from datetime import datetime
 from mica.trial.record import LayerRow, Record
 from mica.trial.spec import TrialSpec
 
-_VERSION = 1
+VERSION = 2
 """Raised when any of this changes, so that `sync` replaces what older versions have logged."""
+_BEGIN = f"{VERSION}-"
 _CURVES = ("train_loss", "train_top1", "val_loss", "val_top1", "test_loss", "test_top1")
 _NOTE = "mlflow.note.content"
 """The tag that MLflow shows as a run's description."""
@@ -21,8 +22,13 @@ Point = tuple[str, float, int, int]
 
 
 def digest(record: Record) -> str:
-    """Of all that is told about a record."""
-    return hashlib.sha256(f"{_VERSION}\n{record.model_dump_json()}".encode()).hexdigest()[:16]
+    """Of all that is told about a record; it begins as `current` wants it."""
+    return f"{_BEGIN}{hashlib.sha256(record.model_dump_json().encode()).hexdigest()[:16]}"
+
+
+def current(digest: str | None) -> bool:
+    """Whether what has this digest was told as it would be told now."""
+    return digest is not None and digest.startswith(_BEGIN)
 
 
 def tags(record: Record) -> dict[str, str]:

@@ -1,36 +1,21 @@
-"""Tracking of a running sweep, in a process of its own that takes the processor time that its trials leave.
+"""Tracking of a running sweep, in a process of its own. Whatever MLflow does, the sweep goes on.
 
-The driver hands over keys, one a line, and an empty line in the end; the process reads the records from the
-store, shows them in MLflow and answers each line with its `Tally` so far. Whatever MLflow does, the sweep
-goes on.
+The driver hands keys over; the process reads the records from the store and shows them in MLflow.
 """
 
-import contextlib
-import json
 import logging
-import math
-import os
-import queue
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
-from dataclasses import asdict, replace
-from functools import partial
-from pathlib import Path
-from typing import IO
+from dataclasses import replace
 
 from mica.data.location import shown
-from mica.sweep.store.records import Store
-from mica.sweep.track.projection import Projection, Tally
-from mica.trial.record import Record
+from mica.sweep.track.projection import Tally
+from mica.sweep.track.talk import Talk
 
 log = logging.getLogger(__name__)
 
-_END = ""
-"""In place of a key: there are no more."""
-_PAUSE = 30.0
-"""Seconds without a try after MLflow could not be reached."""
+_PATIENCE, _MORE_PATIENCE = 25.0, 20.0
+"""Seconds in which nothing went on, once the trials are over: then MLflow hangs, or the process gets too
+little of a busy machine's time; and for the process that then takes over, giving way to nobody."""
 
 
 class Tracker:
@@ -41,113 +26,68 @@ class Tracker:
     ) -> None:
         """`store`: the records' place; `warn` is called once, when MLflow first fails, in the background."""
         self._uri, self._sweep, self._store, self._warn = uri, sweep, store, warn
-        self._keys: list[str] = []
-        self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._keys: dict[str, str | None] = {}
         self._tally = Tally()
-        self._given_up = False
-        # A daemon: a server that does not answer must not keep this process from ending.
-        self._thread = threading.Thread(target=self._work, name="mica-mlflow", daemon=True)
+        self._error: str | None = None
+        self._talk = self._new_talk(gives_way=True)
 
     def start(self) -> None:
-        """Begin to connect; returns at once."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "mica.sweep.track.process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C is for the driver, which then waits for what was handed over
-        )
-        self._thread.start()
+        """Begin to connect; returns at once, and never fails."""
+        self._talk.start()
 
-    def log(self, key: str) -> None:
-        """Hand a trial over that has its record; returns at once."""
-        self._keys.append(key)
-        self._queue.put(key)
+    def log(self, key: str, outcome: str | None = None) -> None:
+        """Hand a trial over that has its record; returns at once.
 
-    def close(self, patience: float = 30.0) -> Tally:
-        """Wait until all that was handed over is shown.
-
-        A process that takes more than so many seconds gets too little of a busy machine's time: the trials
-        are over, so the rest is then done here, giving way to nobody.
+        Args:
+            outcome: of a record that an earlier run left. Where MLflow shows the trial with this outcome
+                the record is not read again.
         """
-        self._queue.put(_END)
-        self._thread.join(patience)
-        self._given_up = self._thread.is_alive()
-        self._process.kill()
-        self._thread.join()
-        if self._given_up:
-            projection = Projection(self._uri, self._sweep, pause=math.inf)
-            for key in self._keys:
-                projection.log(key, partial(_read, Store(self._store), key))
-            return projection.finish()
-        return replace(self._tally, failed=len(self._keys) - self._tally.logged - self._tally.present)
+        self._keys[key] = outcome
+        self._talk.tell(key, outcome)
 
-    def _work(self) -> None:
+    def close(self, complete: bool) -> Tally:
+        """Wait until all that was handed over is shown, but for no server that hangs.
+
+        After 25 seconds in which nothing more was shown another process does the rest, unless MLflow is known
+        to fail; it too is given up after 20 such seconds. Ctrl-C ends the wait.
+
+        Args:
+            complete: every trial of the sweep was handed over, so that it may be shown as finished.
+        """
+        shown_before = 0
         try:
-            with self._process as process:
-                assert process.stdin is not None and process.stdout is not None
-                print(json.dumps([self._uri, self._sweep, self._store]), file=process.stdin, flush=True)
-                key = None
-                while key != _END:
-                    key = self._queue.get()
-                    print(key, file=process.stdin, flush=True)
-                    self._note(_heard(process.stdout))
-        except (OSError, EOFError):
-            if not self._given_up:
-                code = self._process.wait()
-                self._note(replace(self._tally, error=f"its process ended with exit code {code}"))
+            self._talk.end(complete)
+            if not self._talk.wait(_PATIENCE) and (self._talk.died or self._tally.error is None):
+                self._talk.kill()
+                shown_before = self._tally.shown
+                self._take_over(complete)
+        except KeyboardInterrupt:
+            self._error = self._error or "interrupted"
+        self._talk.kill()
+        return self._counted(shown_before)
+
+    def _take_over(self, complete: bool) -> None:
+        self._talk = self._new_talk(gives_way=False)
+        self._talk.start()
+        for key, outcome in self._keys.items():
+            self._talk.tell(key, outcome)
+        self._talk.end(complete)
+        if not self._talk.wait(_MORE_PATIENCE):
+            self._error = self._error or "it does not answer"
+
+    def _counted(self, shown_before: int) -> Tally:
+        """What is not known to be shown counts as failed."""
+        found = self._tally
+        present = found.present + max(0, shown_before - found.shown)
+        failed = len(self._keys) - found.logged - present
+        error = found.error or self._error or (None if self._talk.over else "it was not brought to its end")
+        return replace(found, present=present, failed=failed, error=error)
+
+    def _new_talk(self, *, gives_way: bool) -> Talk:
+        return Talk(self._uri, self._sweep, self._store, gives_way=gives_way, hear=self._note)
 
     def _note(self, tally: Tally) -> None:
-        if tally.error and not self._tally.error:
+        if tally.error and self._error is None:
+            self._error = tally.error
             self._warn(f"MLflow at {shown(self._uri)} fails, the sweep goes on: {tally.error}")
         self._tally = tally
-
-
-def _heard(answers: IO[str]) -> Tally:
-    line = answers.readline()
-    if not line:
-        raise EOFError
-    return Tally(**json.loads(line))
-
-
-def main() -> None:
-    """The process's end."""
-    _give_way()
-    # What MLflow, or a program that it starts, may print is no answer.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-
-    def answer(tally: Tally) -> None:
-        print(json.dumps(asdict(tally)), file=answers, flush=True)
-
-    uri, sweep, place = json.loads(sys.stdin.readline())
-    store, projection = Store(place), Projection(uri, sweep, pause=_PAUSE)
-    projection.connect()
-    # Where the driver is killed the pipe ends without a word: the sweep is not finished.
-    with contextlib.suppress(BrokenPipeError):
-        for line in sys.stdin:
-            if (key := line.strip()) == _END:
-                answer(projection.finish())
-                break
-            projection.log(key, partial(_read, store, key))
-            answer(projection.tally())
-
-
-def _give_way() -> None:
-    """Leave the processors to the trials, whose workers Ray has made nicer than ordinary processes."""
-    os.nice(19)
-    with contextlib.suppress(AttributeError, OSError):  # Linux alone has these two
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        # Where sessions share the processors, their processes' own niceness counts among themselves only.
-        Path("/proc/self/autogroup").write_text("19")
-
-
-def _read(store: Store, key: str) -> Record:
-    stored = store.latest(key)
-    if stored is None:
-        raise LookupError(f"the record of {key} has vanished")
-    return stored.record
-
-
-if __name__ == "__main__":
-    main()

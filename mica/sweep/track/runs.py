@@ -3,48 +3,75 @@
 A child is found by its tag `mica.trial_key`. It counts as done when its status is final and its tag
 `mica.record` is the digest of the record that is to be shown. All that a child holds is written under
 its record's own times, so writing it again changes nothing: what a crash cut off is completed in place.
+
+Several processes may do all this at the same moment. Nothing in MLflow keeps two of them from making a
+run for the same trial, so each looks again before it ends (`unite`): of a trial's runs the one with the
+smallest id stays, whoever looks.
 """
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Literal, NamedTuple
 
 from mica.sweep.track import fields
+from mica.sweep.track.credentials import Scrubber
+from mica.sweep.track.database import file_of
 from mica.trial.record import Record
 
 KEY_TAG, SWEEP_TAG, RECORD_TAG = "mica.trial_key", "mica.sweep", "mica.record"
-PARENT_TAG = "mlflow.parentRunId"
+PARENT_TAG, _OUTCOME_TAG = "mlflow.parentRunId", "outcome"
+_OUR_TAGS = (KEY_TAG, SWEEP_TAG, RECORD_TAG, PARENT_TAG, _OUTCOME_TAG)
 _PAGE, _BATCH = 1000, 900
 """Runs a search answers with, and metrics a request takes; MLflow allows 1000 values a request."""
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "PGCONNECT_TIMEOUT": "10",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # every error comes to us as an exception too
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
 }
 """Defaults for what the user has not set: give up soon, say nothing, call nobody."""
+_TRIES = 4
+"""To reach a database; MLflow's ten take 100 seconds."""
 
 
-def _settle() -> None:
+def _settle(uri: str) -> None:
     """Make MLflow quiet and quick to give up, before or after it is imported."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import mlflow  # noqa: F401  (it sets its loggers up, and once only)
 
-    logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
+    logger = logging.getLogger("mlflow")
+    logger.setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
+    for handler in logger.handlers:
+        handler.addFilter(Scrubber(uri))
     # urllib3 reports every retry of a request; one warning of ours says as much.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    if not uri.startswith("http"):
+        from mlflow.store.db import utils
+
+        utils.MAX_RETRY_COUNT = min(_TRIES, getattr(utils, "MAX_RETRY_COUNT", _TRIES))
+
+
+class _Run(NamedTuple):
+    """What we need to know of a run of ours; a run as MLflow gives it holds all its numbers."""
+
+    run_id: str
+    start: int
+    status: str
+    tags: dict[str, str]
 
 
 @dataclass
 class _Child:
     run_id: str
     digest: str | None
+    outcome: str | None
     done: bool
 
 
@@ -53,51 +80,76 @@ class Experiment:
 
     def __init__(self, uri: str, sweep: str) -> None:
         """Connect, and find or make experiment and parent run."""
-        _settle()
+        _settle(uri)
         from mlflow import MlflowClient
 
-        self._client = MlflowClient(uri)
-        self._id = self._experiment_id(uri, sweep)
-        parents = sorted(self._runs(SWEEP_TAG), key=lambda run: run.info.start_time)
-        if parents:
-            self._client.update_run(parents[0].info.run_id, status="RUNNING")
-        else:
-            parents = [self._client.create_run(self._id, tags={SWEEP_TAG: sweep}, run_name=sweep)]
-        self._parent = parents[0].info.run_id
-        for other in parents[1:]:  # two processes began at the same moment
-            self._client.delete_run(other.info.run_id)
+        self._client, self._sweep = MlflowClient(uri), sweep
+        self._id = self._experiment_id(uri)
+        self.unite()
+        self._client.update_run(self._parent, status="RUNNING")
+
+    def answers(self) -> bool:
+        """Whether MLflow does at all."""
+        try:
+            self._client.get_experiment(self._id)
+        except Exception:
+            return False
+        return True
+
+    def unite(self) -> None:
+        """Look at what is there; leave one parent, and one run a trial, of what several processes made."""
+        self._parent = self._one_parent()
         self._children = self._find_children()
+
+    def shows(self, key: str, outcome: str | None = None, digest: str | None = None) -> bool:
+        """Whether there is a trial's finished run; one with this outcome and this record's digest."""
+        child = self._children.get(key)
+        return (
+            child is not None
+            and child.done
+            and fields.current(child.digest)
+            and outcome in (None, child.outcome)
+            and digest in (None, child.digest)
+        )
 
     def show(self, key: str, record: Record) -> bool:
         """Make a trial's child run what its record says; False when it is so already."""
         digest = fields.digest(record)
+        if self.shows(key, digest=digest):
+            return False
         child = self._children.get(key)
         if child is not None and child.digest != digest:  # a failed trial that was run again, say
             self._client.delete_run(child.run_id)
-            del self._children[key]
             child = None
-        if child is not None and child.done:
-            return False
         if child is None:
-            run = self._client.create_run(
-                self._id,
-                start_time=fields.started(record),
-                tags={
-                    KEY_TAG: key,
-                    RECORD_TAG: digest,
-                    PARENT_TAG: self._parent,
-                    **fields.tags(record),
-                },
-                run_name=record.spec.cell,
-            )
-            child = self._children[key] = _Child(run.info.run_id, digest, done=False)
-        self._fill(child.run_id, record)
+            child = self._children[key] = self._new_child(key, digest, record)
+        try:
+            self._fill(child.run_id, record)
+        except Exception:
+            # Another process may have made a run for it too, and have deleted ours.
+            other = self._find_children(key).get(key)
+            if other is None or other.run_id == child.run_id or other.digest != digest:
+                raise
+            child = self._children[key] = other
+            self._fill(child.run_id, record)
         child.done = True
         return True
 
-    def finish(self) -> None:
-        """End the parent run."""
-        self._client.set_terminated(self._parent)
+    def finish(self, status: Literal["FINISHED", "KILLED"], told: Collection[str]) -> None:
+        """End the parent run, and runs of trials that nobody tells of, which a crash left unfinished."""
+        for key, child in self._children.items():
+            if not child.done and key not in told:
+                self._client.set_terminated(child.run_id, "KILLED")
+        self._client.set_terminated(self._parent, status)
+
+    def _new_child(self, key: str, digest: str, record: Record) -> _Child:
+        run = self._client.create_run(
+            self._id,
+            start_time=fields.started(record),
+            tags={KEY_TAG: key, RECORD_TAG: digest, PARENT_TAG: self._parent, **fields.tags(record)},
+            run_name=record.spec.cell,
+        )
+        return _Child(run.info.run_id, digest, record.outcome, done=False)
 
     def _fill(self, run_id: str, record: Record) -> None:
         from mlflow.entities import Metric, Param
@@ -112,42 +164,64 @@ class Experiment:
         status = "FAILED" if record.outcome == "failed" else "FINISHED"
         self._client.set_terminated(run_id, status, end_time=fields.ended(record))
 
-    def _experiment_id(self, uri: str, sweep: str) -> str:
-        found = self._client.get_experiment_by_name(sweep)
+    def _experiment_id(self, uri: str) -> str:
+        found = self._client.get_experiment_by_name(self._sweep)
         if found is None:
             place = None
-            if uri.startswith("sqlite:///"):
-                file = Path(uri.removeprefix("sqlite:///").partition("?")[0])
-                place = (file.absolute().parent / "mlflow-artifacts").as_uri()
+            if (file := file_of(uri)) is not None:
+                place = (file.parent / "mlflow-artifacts").as_uri()
             tags = {"mlflow.experimentKind": "custom_model_development"}
-            return str(self._client.create_experiment(sweep, artifact_location=place, tags=tags))
+            try:
+                return str(self._client.create_experiment(self._sweep, artifact_location=place, tags=tags))
+            except Exception:  # another process may have been quicker
+                found = self._client.get_experiment_by_name(self._sweep)
+                if found is None:
+                    raise
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
-    def _find_children(self) -> dict[str, _Child]:
-        """By trial key, all below our parent; of two that were logged at the same time, one is deleted."""
+    def _one_parent(self) -> str:
+        """The oldest; the others are deleted, for processes that began together have made one each."""
+        if not (parents := self._parents()):
+            self._client.create_run(self._id, tags={SWEEP_TAG: self._sweep}, run_name=self._sweep)
+            parents = self._parents()
+        for other in parents[1:]:
+            self._client.delete_run(other)
+        return parents[0]
+
+    def _parents(self) -> list[str]:
+        return [run.run_id for run in sorted(self._runs(SWEEP_TAG), key=lambda run: (run.start, run.run_id))]
+
+    def _find_children(self, key: str = "%") -> dict[str, _Child]:
+        """By trial key, all below our parent, one a trial; of all trials or of one.
+
+        Which one of several stays must not depend on who looks, nor on when.
+        """
         found: dict[str, _Child] = {}
-        for run in self._runs(KEY_TAG):
-            key = run.data.tags[KEY_TAG]
-            done = run.info.status in ("FINISHED", "FAILED")
-            child = _Child(run.info.run_id, run.data.tags.get(RECORD_TAG), done)
-            if key in found:
-                keep, drop = (child, found[key]) if done and not found[key].done else (found[key], child)
-                self._client.delete_run(drop.run_id)
-                child = keep
-            elif run.data.tags.get(PARENT_TAG) != self._parent:
-                self._client.set_tag(child.run_id, PARENT_TAG, self._parent)
-            found[key] = child
+        for run in sorted(self._runs(KEY_TAG, key), key=lambda run: run.run_id):
+            tags = run.tags
+            if tags[KEY_TAG] in found:
+                self._client.delete_run(run.run_id)
+                continue
+            if tags.get(PARENT_TAG) != self._parent:
+                with suppress(Exception):  # another process may just have deleted it
+                    self._client.set_tag(run.run_id, PARENT_TAG, self._parent)
+            done = run.status in ("FINISHED", "FAILED")
+            found[tags[KEY_TAG]] = _Child(run.run_id, tags.get(RECORD_TAG), tags.get(_OUTCOME_TAG), done)
         return found
 
-    def _runs(self, tag: str) -> Iterator[Any]:
+    def _runs(self, tag: str, value: str = "%") -> list[_Run]:
+        """Those with a tag; read whole before anything is changed, for pages must not shift."""
+        found: list[_Run] = []
         token = None
         while True:
             page = self._client.search_runs(
-                [self._id], f"tags.`{tag}` LIKE '%'", max_results=_PAGE, page_token=token
+                [self._id], f"tags.`{tag}` LIKE '{value}'", max_results=_PAGE, page_token=token
             )
-            yield from page
+            for run in page:
+                tags = {name: run.data.tags[name] for name in _OUR_TAGS if name in run.data.tags}
+                found.append(_Run(run.info.run_id, run.info.start_time, run.info.status, tags))
             token = page.token
             if not token:
-                return
+                return found

@@ -1,6 +1,9 @@
 """Small records by hand, what MLflow shows of them, and a process that dies while it shows them."""
 
 import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from mica.trial import Record, TrialSpec
@@ -20,7 +23,7 @@ def log_batch(*arguments, **named):
     if len(calls) == 2:
         os._exit(9)
 mlflow.MlflowClient.log_batch = log_batch
-sync(sys.argv[1], sys.argv[2], [(f"k{seed}", made(seed)) for seed in range(3)])
+sync(sys.argv[1], sys.argv[2], [(f"k{seed}", made(seed)) for seed in range(3)], complete=True)
 """
 
 
@@ -87,3 +90,30 @@ def by_key(uri: str, sweep: str) -> dict[str, Any]:
 def closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+RACING = """
+import os, sys
+sys.path[:0] = sys.argv[4:]
+from mica.sweep.track.projection import sync
+from mlflow_records import made
+import mlflow, mlflow.store.tracking.sqlalchemy_store
+items = [(f"k{seed}", made(seed)) for seed in range(int(sys.argv[3]))]
+racers = []
+for number in range(4):
+    racers.append(os.fork())
+    if not racers[-1]:
+        shown = sync(sys.argv[1], sys.argv[2], items[number:] + items[:number], complete=True)
+        print(shown, flush=True)
+        os._exit(shown.failed)
+sys.exit(sum(os.waitpid(racer, 0)[1] for racer in racers))
+"""
+"""Four processes that begin to show the same records at the same moment, each in another order."""
+
+
+def race(uri: str, sweep: str, records: int) -> None:
+    """Let the four run to their ends; each must have found or made a run for every record."""
+    here = Path(__file__).parent
+    arguments = [sys.executable, "-c", RACING, uri, sweep, str(records), str(here), str(here.parents[2])]
+    done = subprocess.run(arguments, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -4,16 +4,20 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from mica.sweep.track.projection import Projection, Tally, default_uri, sync
+from mica.sweep.track import projection
+from mica.sweep.track.projection import Projection, Tally, default_uri
+from mica.sweep.track.runs import Experiment
 from mica.trial import Record
-from tests.sweep.track.mlflow_records import KILLED, by_key, closed_port, died, made, runs
+from tests.sweep.track.mlflow_records import KILLED, by_key, closed_port, died, made, race, runs
 
 NAMES = count()
+sync = partial(projection.sync, complete=True)
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +130,92 @@ def test_of_two_runs_of_one_trial_one_stays(uri: str, sweep: str) -> None:
     assert experiment is not None
     client.create_run(experiment.experiment_id, tags={"mica.trial_key": "k"})
     client.create_run(experiment.experiment_id, tags={"mica.sweep": sweep})
-    assert sync(uri, sweep, [("k", made())]) == Tally(present=1)
-    assert by_key(uri, sweep)["k"].info.status == "FINISHED"
+    tally = sync(uri, sweep, [("k", made())])
+    assert (tally.shown, tally.failed) == (1, 0)  # which of the two stays is left to chance
+    (child,) = runs(uri, sweep)
+    assert child.info.status == "FINISHED" and child.data.metrics["test_top1"] == 43.0
     assert len(runs(uri, sweep, "mica.sweep")) == 1
+
+
+def test_only_a_whole_sweep_is_shown_as_finished(uri: str, sweep: str) -> None:
+    def status() -> str:
+        (parent,) = runs(uri, sweep, "mica.sweep")
+        return str(parent.info.status)
+
+    projection.sync(uri, sweep, [("k0", made(0))], complete=False)
+    assert status() == "KILLED"
+    odd = made(1).model_copy(update={"spec": made(1).spec.model_copy(update={"method": "nonsense"})})
+    projection.sync(uri, sweep, [("k0", made(0)), ("k1", odd)], complete=True)
+    assert status() == "KILLED", "a trial that could not be shown is missing"
+    projection.sync(uri, sweep, [("k0", made(0)), ("k1", made(1))], complete=True)
+    assert status() == "FINISHED"
+
+
+def test_a_run_that_a_crash_left_and_nobody_tells_of_is_closed(uri: str, sweep: str) -> None:
+    from mlflow import MlflowClient
+
+    sync(uri, sweep, [("k0", made(0))])
+    (child,) = runs(uri, sweep)
+    MlflowClient(uri).create_run(child.info.experiment_id, tags={"mica.trial_key": "not in the file now"})
+    sync(uri, sweep, [("k0", made(0))])
+    found = {key: run.info.status for key, run in by_key(uri, sweep).items()}
+    assert found == {"k0": "FINISHED", "not in the file now": "KILLED"}
+
+
+def test_what_is_known_to_be_shown_is_not_read_again(uri: str, sweep: str) -> None:
+    def read() -> Record:
+        raise AssertionError("read")
+
+    sync(uri, sweep, [("k0", made(0)), ("k1", died())])
+    again = Projection(uri, sweep, pause=60)
+    again.log("k0", read, "completed")
+    assert again.tally() == Tally(present=1)
+    again.log("k1", made, "completed")  # it had failed
+    assert again.finish(complete=True) == Tally(logged=1, present=1)
+    assert by_key(uri, sweep)["k1"].info.status == "FINISHED"
+
+
+def test_what_was_missed_is_shown_when_mlflow_answers_again(
+    uri: str, sweep: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, real = Projection(uri, sweep, pause=0.2), Experiment.show
+    with monkeypatch.context() as patch:
+        patch.setattr(Experiment, "show", unreachable)
+        patch.setattr(Experiment, "answers", lambda self: False)
+        for seed in range(3):
+            shown.log(f"k{seed}", partial(made, seed))
+    assert shown.tally().failed == 3
+    time.sleep(0.3)
+    assert Experiment.show is real
+    shown.log("k3", partial(made, 3))
+    assert (shown.tally().logged, shown.tally().failed) == (4, 0)
+
+
+def unreachable(*given: object) -> bool:
+    raise ConnectionError("no answer")
+
+
+def test_what_another_process_deletes_is_shown_again(uri: str, sweep: str) -> None:
+    from mlflow import MlflowClient
+
+    shown = Projection(uri, sweep, pause=60)
+    for seed in range(2):
+        shown.log(f"k{seed}", partial(made, seed))
+    MlflowClient(uri).delete_run(by_key(uri, sweep)["k1"].info.run_id)
+    assert shown.finish(complete=True).shown == 2
+    assert by_key(uri, sweep).keys() == {"k0", "k1"}
+
+
+def test_of_four_processes_that_race_one_run_a_trial_stays(tmp_path: Path, sweep: str) -> None:
+    """A new database too: all four want to make it."""
+    uri = default_uri(tmp_path)
+    race(uri, sweep, records=4)
+    found = by_key(uri, sweep)
+    (parent,) = runs(uri, sweep, "mica.sweep")
+    assert found.keys() == {f"k{seed}" for seed in range(4)}
+    assert {run.info.status for run in [parent, *found.values()]} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in found.values()} == {parent.info.run_id}
+    assert all(run.data.metrics["test_top1"] == 43.0 for run in found.values())
 
 
 def test_a_parent_that_was_deleted_is_replaced(uri: str, sweep: str) -> None:
@@ -171,11 +258,11 @@ def test_sync_gives_up_on_a_server_that_is_down(sweep: str) -> None:
 
 
 def test_records_are_not_read_for_nobody(sweep: str) -> None:
-    projection = Projection(f"http://127.0.0.1:{closed_port()}", sweep, pause=60)
+    shown = Projection(f"http://127.0.0.1:{closed_port()}", sweep, pause=60)
     read: list[str] = []
     for seed in range(3):
-        projection.log(f"k{seed}", lambda: read.append("read") or made())
-    assert projection.tally().failed == 3
+        shown.log(f"k{seed}", lambda: read.append("read") or made())
+    assert shown.tally().failed == 3
     assert not read
 
 
