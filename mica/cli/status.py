@@ -7,6 +7,7 @@ from rich.console import Console
 
 from mica.cli.states import changed_json, changed_text
 from mica.sweep.results import Results
+from mica.wording import shown
 
 _SHOWN_FAILURES = 5
 
@@ -16,7 +17,7 @@ def status_of(results: Results) -> dict[str, Any]:
     stored = results.stored
     return {
         "name": results.name,
-        "storage": results.store.folder.place,
+        "storage": shown(results.store.folder.place),
         "trials": len(results.trials),
         "outcomes": dict(Counter(item.record.outcome for item in stored.values())),
         "missing": len(results.trials) - len(stored),

@@ -8,6 +8,9 @@ import pyarrow as pa
 from pyarrow import fs
 
 from mica.errors import DataError
+from mica.wording import shown
+
+__all__ = ["expand", "file_digest", "filled_in", "is_uri", "open_file", "read_file", "shown"]
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})")
 _CHUNK_BYTES = 1 << 20
@@ -16,27 +19,30 @@ _CHUNK_BYTES = 1 << 20
 def expand(place: str) -> str:
     """The place with `$VARS` and `~` filled in; a local path becomes absolute, a URI stays one.
 
+    Raises `DataError` when a variable is not set.
+    """
+    filled = filled_in(place)
+    return filled if is_uri(filled) else os.path.abspath(os.path.expanduser(filled))
+
+
+def filled_in(place: str) -> str:
+    """The place with `$VARS` filled in.
+
     Raises `DataError` when a variable is not set: left in, it would be sought as a file name.
     """
 
     def value(match: re.Match[str]) -> str:
         name = match[1] or match[2]
         if name not in os.environ:
-            raise DataError(f"{place}: the environment variable {name} is not set")
+            raise DataError(f"{shown(place)}: the environment variable {name} is not set")
         return os.environ[name]
 
-    filled = _VARIABLE.sub(value, place)
-    return filled if is_uri(filled) else os.path.abspath(os.path.expanduser(filled))
+    return _VARIABLE.sub(value, place)
 
 
 def is_uri(place: str) -> bool:
     """Whether this names an object store or another file system, not a local path."""
     return "://" in place
-
-
-def shown(place: str) -> str:
-    """The place as messages and records may show it: without a URI's user and password."""
-    return re.sub(r"://[^/@]*@", "://***@", place)
 
 
 def open_file(place: str) -> pa.NativeFile:
@@ -48,11 +54,13 @@ def open_file(place: str) -> pa.NativeFile:
             raise DataError(f"{shown(place)}: there is no such file")
         if info.type == fs.FileType.Directory:
             raise DataError(f"{shown(place)}: this is a folder, not a file")
+        if info.type != fs.FileType.File:  # a pipe would be waited for, a device has no end
+            raise DataError(f"{shown(place)}: this is no regular file")
         if info.size == 0:
             raise DataError(f"{shown(place)}: the file is empty (0 bytes)")
         return system.open_input_file(path)
     except (pa.ArrowException, OSError, ImportError) as error:
-        raise DataError(f"{shown(place)}: cannot be opened: {error}") from error
+        raise _failed(place, "opened", error) from None
 
 
 def read_file(place: str) -> pa.Buffer:
@@ -61,7 +69,7 @@ def read_file(place: str) -> pa.Buffer:
         try:
             return file.read_buffer()
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{shown(place)}: cannot be read: {error}") from error
+            raise _failed(place, "read", error) from None
 
 
 def file_digest(place: str) -> str:
@@ -72,5 +80,11 @@ def file_digest(place: str) -> str:
             while chunk := file.read(_CHUNK_BYTES):
                 sha.update(chunk)
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{shown(place)}: cannot be read: {error}") from error
+            raise _failed(place, "read", error) from None
     return sha.hexdigest()
+
+
+def _failed(place: str, what: str, error: Exception) -> DataError:
+    """The complaint; a library's own words may hold the place with its password."""
+    reason = shown(str(error).replace(place, shown(place)))
+    return DataError(f"{shown(place)}: cannot be {what}: {reason}")

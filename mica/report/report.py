@@ -29,10 +29,14 @@ def write_report(results: Results, console: Console, *, published: str | None = 
     for table in rich_table(summary(trials), width=console.width):
         console.print(table)
     lines = [
-        ("tables", f"{folder.place}/{TABLES}/trials.parquet (and layers, epochs): pandas.read_parquet"),
+        (
+            "tables",
+            f"{shown(folder.place)}/{TABLES}/trials.parquet (and layers, epochs): pandas.read_parquet",
+        ),
         (
             "figures",
-            f"{folder.place}/{FIGURES}/" + ", ".join(sorted(f.name for f in figures if f.suffix == ".png")),
+            f"{shown(folder.place)}/{FIGURES}/"
+            + ", ".join(sorted(f.name for f in figures if f.suffix == ".png")),
         ),
     ]
     if results.mlflow_uri:

@@ -13,6 +13,7 @@ from mica.sweep.store.layout import RECORDS, SEGMENTS
 from mica.sweep.store.records import Store, Stored
 from mica.sweep.sweep import open_sweep
 from mica.trial.spec import TrialSpec
+from mica.wording import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,8 @@ def open_records(place: Path, storage: str | None = None) -> Results:
             raise error from None
         first, *more = str(error).splitlines()
         rest = f" (and {len(more)} more)" if more else ""
-        note = f"{first}{rest}; so these are all {len(found.stored):,} records of {found.store.folder.place}"
+        place_shown = shown(found.store.folder.place)
+        note = f"{first}{rest}; so these are all {len(found.stored):,} records of {place_shown}"
         return replace(found, note=note)
 
 

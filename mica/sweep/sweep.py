@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from mica.data.location import shown
+from mica.data.location import filled_in
 from mica.errors import SweepStopped, UserError
 from mica.sweep.drive.executor import Executor, Job
 from mica.sweep.drive.source import GridSource
@@ -22,6 +22,7 @@ from mica.sweep.store.lease import Lease
 from mica.sweep.store.records import Store
 from mica.trial.record import Record
 from mica.trial.spec import TrialSpec
+from mica.wording import shown
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,14 @@ class Sweep:
 
     @property
     def mlflow_uri(self) -> str | None:
-        """Where MLflow's runs go; None when it is off."""
+        """Where MLflow's runs go, its `$VARS` filled in; None when it is off."""
         if self.spec.mlflow is False:
             return None
         from mica.sweep.track.projection import default_uri
 
-        return default_uri(self.store.folder.place) if self.spec.mlflow is True else str(self.spec.mlflow)
+        if self.spec.mlflow is True:
+            return default_uri(self.store.folder.place)
+        return filled_in(str(self.spec.mlflow))
 
 
 class Listener(Protocol):

@@ -114,4 +114,5 @@ class Projection:
         if self._error is None:
             uri = self._uri.rstrip("/")
             words = f"{type(error).__name__}: {error}".partition("\n")[0].replace(uri, shown(uri))
+            words = shown(words)
             self._error = words if len(words) <= 200 else words[:199] + "…"
