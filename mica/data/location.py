@@ -14,6 +14,7 @@ __all__ = ["expand", "file_digest", "filled_in", "is_uri", "open_file", "read_fi
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})")
 _CHUNK_BYTES = 1 << 20
+_GOOGLE_SECONDS = 30
 
 
 def expand(place: str) -> str:
@@ -48,7 +49,9 @@ def is_uri(place: str) -> bool:
 def open_file(place: str) -> pa.NativeFile:
     """The file there, open for reading. Raises `DataError` when it is missing, no file, or empty."""
     try:
-        system, path = fs.FileSystem.from_uri(place) if is_uri(place) else (fs.LocalFileSystem(), place)
+        system, path = (
+            fs.FileSystem.from_uri(_patient(place)) if is_uri(place) else (fs.LocalFileSystem(), place)
+        )
         info = system.get_file_info(path)
         if info.type == fs.FileType.NotFound:
             raise DataError(f"{shown(place)}: there is no such file")
@@ -61,6 +64,13 @@ def open_file(place: str) -> pa.NativeFile:
         return system.open_input_file(path)
     except (pa.ArrowException, OSError, ImportError) as error:
         raise _failed(place, "opened", error) from None
+
+
+def _patient(uri: str) -> str:
+    """Google's client tries for a quarter of an hour to reach a place that is not there."""
+    if not uri.startswith(("gs://", "gcs://")) or "retry_limit_seconds" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}retry_limit_seconds={_GOOGLE_SECONDS}"
 
 
 def read_file(place: str) -> pa.Buffer:
@@ -86,5 +96,5 @@ def file_digest(place: str) -> str:
 
 def _failed(place: str, what: str, error: Exception) -> DataError:
     """The complaint; a library's own words may hold the place with its password."""
-    reason = shown(str(error).replace(place, shown(place)))
+    reason = shown(str(error).partition("\n")[0].replace(place, shown(place)))
     return DataError(f"{shown(place)}: cannot be {what}: {reason}")

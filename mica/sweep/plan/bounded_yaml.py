@@ -9,7 +9,7 @@ import yaml
 from mica.wording import check_text, quoted
 
 MAX_DEPTH = 20
-MAX_VALUES = 20_000
+MAX_VALUES = 5_000
 """Scalars, lists and mappings, with those that aliases repeat."""
 LONGEST_KEY = 100
 LONGEST_TEXT = 10_000

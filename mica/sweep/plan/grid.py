@@ -35,8 +35,8 @@ def expand(sweep: SweepSpec) -> Grid:
         UserError: too many trials; or missing axes and impossible combinations, all at once, each named.
         DataError: data sets are not there, all at once.
     """
-    grids = [_inherit(axes, sweep) for axes in sweep.grids or (sweep,)]
-    if (count := sum(map(cells, grids))) > MAX_TRIALS:  # before any of them is there
+    grids = _grids(sweep)
+    if (count := size(sweep)) > MAX_TRIALS:  # before any of them is there
         product_of = "data × models × seeds × methods × ratios"
         raise UserError(f"the sweep: {product_of} make {count:,} trials; allowed are {MAX_TRIALS:,}")
     faults = [fault for index, axes in enumerate(grids) for fault in _faults(axes, index, sweep)]
@@ -49,6 +49,10 @@ def expand(sweep: SweepSpec) -> Grid:
         for trial in _cells(axes, sweep, sources):
             trials.setdefault(trial.key, trial)
     return Grid(trials, sources)
+
+
+def _grids(sweep: SweepSpec) -> list[Axes]:
+    return [_inherit(axes, sweep) for axes in sweep.grids or (sweep,)]
 
 
 def _inherit(axes: Axes, sweep: SweepSpec) -> Axes:
@@ -65,8 +69,13 @@ def _inherit(axes: Axes, sweep: SweepSpec) -> Axes:
     return Axes.model_construct(**merged)
 
 
-def cells(axes: Axes) -> int:
-    """How many trials these axes make, repeated ones too; an axis that is missing counts as one."""
+def size(sweep: SweepSpec) -> int:
+    """How many trials a sweep's axes make, repeated ones too, without making any."""
+    return sum(map(_size, _grids(sweep)))
+
+
+def _size(axes: Axes) -> int:
+    """An axis that is missing, which is a fault, counts as one."""
     methods = axes.methods or ()
     dense = methods.count(DENSE)
     sparse = len(methods) - dense + len(axes.pruners or ()) * len(axes.distributions or ())

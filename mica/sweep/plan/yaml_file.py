@@ -10,7 +10,7 @@ import yaml
 from mica.errors import UserError
 from mica.sweep.plan.bounded_yaml import BoundedLoader, faults
 from mica.sweep.plan.small_file import read_small
-from mica.wording import quoted
+from mica.wording import quoted, shown
 
 MOST_LINES = 20
 """Of complaints in one message."""
@@ -51,7 +51,7 @@ class YamlFile:
     def _line(self, line: int | None, keys: Sequence[str | int]) -> str:
         """`file:line: key.path: `, as far as they are known."""
         prefix = f"{self.path}:{line}" if line else f"{self.path}"
-        dotted = ".".join(map(str, keys))
+        dotted = shown(".".join(map(str, keys)))
         return f"{prefix}: {dotted}: " if dotted else f"{prefix}: "
 
 

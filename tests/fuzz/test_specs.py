@@ -1,0 +1,27 @@
+"""Malformed sweep files end in one clear error; `python -m tests.fuzz specs` throws many more of them."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.malformed_specs import RICH, SWEEPS, malformed
+from tests.fuzz.verdict import judge
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """torchvision takes seconds to import, for the first file that names CIFAR."""
+    judge((SWEEPS / "paper.yaml").read_bytes(), tmp_path_factory.mktemp("warm"))
+
+
+def test_the_sound_ones_are_accepted(tmp_path: Path) -> None:
+    for content in (RICH.encode(), *(file.read_bytes() for file in SWEEPS.glob("*.yaml"))):
+        verdict = judge(content, tmp_path)
+        assert verdict.kind == "accepted" and not verdict.violations
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_a_malformed_one_is_one_clear_error(part: int, tmp_path: Path) -> None:
+    for number, content in enumerate(malformed(part, 100)):
+        verdict = judge(content, tmp_path)
+        assert not verdict.violations, f"part {part}, number {number}: {content[:500]!r}"
