@@ -37,7 +37,9 @@ def test_a_text_that_cannot_be_shown(text: str) -> None:
     check_text("a\n\tb", longest=10, lines=True)
 
 
-@pytest.mark.parametrize("place", ["", " ", "a\0b", "a\nb", "x" * 2000, "s3://k:secret@b", "https://h/x?sig=abc"])
+@pytest.mark.parametrize(
+    "place", ["", " ", "a\0b", "a\nb", "x" * 2000, "s3://k:secret@b", "https://h/x?sig=abc"]
+)
 def test_a_place_that_is_none(place: str) -> None:
     with pytest.raises(ValueError) as error:
         check_place(place)

@@ -5,13 +5,12 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.malformed_specs import RICH, SWEEPS, malformed
-from tests.fuzz.verdict import judge
+from tests.fuzz.verdict import judge, warm
 
 
 @pytest.fixture(scope="module", autouse=True)
-def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """torchvision takes seconds to import, for the first file that names CIFAR."""
-    judge((SWEEPS / "paper.yaml").read_bytes(), tmp_path_factory.mktemp("warm"))
+def warmed() -> None:
+    warm()
 
 
 def test_the_sound_ones_are_accepted(tmp_path: Path) -> None:

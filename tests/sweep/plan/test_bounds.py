@@ -30,12 +30,15 @@ def fault(folder: Path, text: str = SWEEP, **lines: str) -> str:
     ({"name": "x" * 61}, "at most 60 characters"), ({"storage": "''"}, "allowed is a path or a URI"),
     ({"storage": r'"a\0b"'}, "storage: found 'a\\x00b', which holds the control character '\\x00'"),
     ({"storage": "s3://key:hunter2@bucket/x"}, "storage: found a password or key in 's3://***@bucket/x'"),
-    ({"mlflow": "postgresql://me:hunter2@host/db"}, "mlflow: found a password"), ({"mlflow": "'off'"}, "mlflow: found"),
-    ({"data": "{name: parquet, train: 's3://key:hunter2@b/x', test: y}"}, "data.0: data set 'parquet': train: found a p"),
+    ({"mlflow": "postgresql://me:hunter2@host/db"}, "mlflow: found a password"),
+    ({"mlflow": "'off'"}, "mlflow: found"),
+    ({"data": "{name: parquet, train: 's3://key:hunter2@b/x', test: y}"},
+     "data.0: data set 'parquet': train: found a p"),
     ({"data": "s3://x"}, "'s3://x' cannot be loaded: your own has the form package.module:name"),
     ({"data": "sys:exit"}, "data: data set 'sys:exit' failed: SystemExit"),
     ({"data": "{name: synthetic, size: 10000, train: 1000000}"}, "pixels in all"),
-    ({"data": "{name: synthetic, options: {train: '60'}, defaults: {}, title: null, code: null}"}, "no option 'options'"),
+    ({"data": "{name: synthetic, options: {train: '60'}, defaults: {}, title: null, code: null}"},
+     "no option 'options'"),
     ({"data": f"cifar10(root={'x' * 5000})"}, "data: data set"),
     ({"data": r'{name: digits, title: "a\x1bb"}'}, "control character"),
     ({"data": "{name: digits, title: ' '}"}, "title"),
@@ -45,19 +48,23 @@ def fault(folder: Path, text: str = SWEEP, **lines: str) -> str:
     ({"methods": "rbpi-synflow(iterations=1000000)"}, "less than or equal to 100000"),
     ({"seeds": "[9223372036854775808]"}, "less than or equal to 9223372036854775807"),
     ({"protocol": "{lr: true}"}, "protocol.lr: found True"), ({"protocol": "{lr: '1e-4'}"}, "found '1e-4'"),
-    ({"protocol": "{lr: 1e9}"}, "less than or equal to 1000"), ({"protocol": "{nesterov: 1}"}, "true or false"),
+    ({"protocol": "{lr: 1e9}"}, "less than or equal to 1000"),
+    ({"protocol": "{nesterov: 1}"}, "true or false"),
     ({"protocol": "{epochs: 100000000}"}, "less than or equal to 1000000"),
     ({"protocol": "{lr_drops: [5]}"}, "less than or equal to 1"), ({"compact": "'off'"}, "true or false"),
     ({"resources": "{cpu: 1.0e-6}"}, "resources.cpu"), ({"resources": "{cpu: 1e6}"}, "resources.cpu"),
     ({"resources": "{gpu: 0.001}"}, "resources.gpu"), ({"times": "{stall: .inf}"}, "times.stall"),
-    ({"ratios": RANGE.format(0, "1e40", 1)}, "between 0 and 30"), ({"ratios": RANGE.format(0, 30, "1e-12")}, "10,000 ratios"),
+    ({"ratios": RANGE.format(0, "1e40", 1)}, "between 0 and 30"),
+    ({"ratios": RANGE.format(0, 30, "1e-12")}, "10,000 ratios"),
     ({"ratios": "1" + "0" * 400}, "more than 40 digits"), ({"x[y": "1"}, "x[y: unknown key"),
     ({"http://me:hunter2@host/": "1"}, "http://***@host/: unknown key"),
     ({"seeds": "[010]"}, "found '010'; a number is written in decimal"), ({"seeds": "[1:30]"}, "in decimal"),
     ({"name": "2024-01-01"}, "name: found a date"), ({"name": "!!binary aGk="}, "name: found binary data"),
-    ({"seeds": "!!set {1, 2}"}, "seeds: found a set"), ({"protocol": "{<<: 5}"}, "protocol.<<: allowed is a mapping"),
+    ({"seeds": "!!set {1, 2}"}, "seeds: found a set"),
+    ({"protocol": "{<<: 5}"}, "protocol.<<: allowed is a mapping"),
     ({"grids": DEEP}, "nested more than 20 deep"), ({"seeds": f"[{'1, ' * 6000}]"}, "more than 5,000 values"),
-    ({"title": r'"\ud800"'}, "control character '\\ud800'"), ({"seeds": "&s [*s]"}, "the alias *s stands inside"),
+    ({"title": r'"\ud800"'}, "control character '\\ud800'"),
+    ({"seeds": "&s [*s]"}, "the alias *s stands inside"),
 ])  # fmt: skip
 def test_too_much_or_nonsense_is_one_clear_error(tmp_path: Path, lines: dict[str, str], message: str) -> None:
     found = fault(tmp_path, **lines)
@@ -69,8 +76,8 @@ def test_an_alias_bomb_is_not_expanded(tmp_path: Path) -> None:
 
 
 def test_aliases_and_merged_keys_are_sound(tmp_path: Path) -> None:
-    lines = "resources: &r {cpu: 2}\ngrids: [{protocol: &p {lr: 1e-4}}, {protocol: {<<: *p, epochs: 1}, seeds: [3]}]\n"
-    sweep = load_sweep(write(tmp_path, SWEEP + lines))
+    grids = "[{protocol: &p {lr: 1e-4}}, {protocol: {<<: *p, epochs: 1}, seeds: [3]}]"
+    sweep = load_sweep(write(tmp_path, grids=grids))
     assert sweep.grids and sweep.grids[1].protocol
     assert (sweep.grids[1].protocol.lr, sweep.grids[1].protocol.epochs) == (1e-4, 1)
 
@@ -89,7 +96,9 @@ def test_trials_are_counted_before_any_is_made(tmp_path: Path) -> None:
     assert len(expand(sweep).trials) == 18
 
 
-@pytest.mark.parametrize("value", [10**400, -(10**400), "1e400", "10^1e400", b"10", "1_000", "٣", " 10 ", "10^ 4"])
+@pytest.mark.parametrize(
+    "value", [10**400, -(10**400), "1e400", "10^1e400", b"10", "1_000", "٣", " 10 ", "10^ 4"]
+)
 def test_numbers_that_are_no_ratio(value: object) -> None:
     for read in (log10_ratio, exponent, log10_ratios):
         with pytest.raises(ValueError, match="found"):
@@ -99,7 +108,11 @@ def test_numbers_that_are_no_ratio(value: object) -> None:
 def test_only_a_small_regular_file_is_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "large.yaml").write_bytes(SWEEP.encode() + b"#" * 1_000_000)
-    for name, message in (("pipe.yaml", "no regular file"), ("large.yaml", "larger than"), ("a\0b", "no name of")):
+    for name, message in (
+        ("pipe.yaml", "no regular file"),
+        ("large.yaml", "larger than"),
+        ("a\0b", "no name of"),
+    ):
         for load in (load_sweep, load_home):
             with pytest.raises(UserError, match=message):
                 load(tmp_path / name)
