@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from mica.errors import CodeError, UnknownName, UserError, nearest
 from mica.named import Named, parse
 from mica.options import Options, options_of
-from mica.wording import check_text, quoted
+from mica.wording import check_no_password, check_text, quoted
 
 T = TypeVar("T")
 _OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -153,6 +153,7 @@ def check_title(what: str, title: object) -> None:
         raise UserError(f"{what}: its title is {quoted(title)}; a title is text")
     try:
         check_text(title, longest=LONGEST_TITLE)
+        check_no_password(title)
     except ValueError as error:
         raise UserError(f"{what}: its title: {error}") from None
 

@@ -42,6 +42,7 @@ def fault(folder: Path, text: str = SWEEP, **lines: str) -> str:
     ({"data": f"cifar10(root={'x' * 5000})"}, "data: data set"),
     ({"data": r'{name: digits, title: "a\x1bb"}'}, "control character"),
     ({"data": "{name: digits, title: ' '}"}, "title"),
+    ({"data": "{name: digits, title: 's3://key:hunter2@bucket'}"}, "its title: found a password"),
     ({"models": "{name: mlp, hidden: [0]}"}, "hidden is [0]"), ({"models": "mlp(hidden=[1e400])"}, "hidden"),
     ({"models": f"'mlp(hidden={DEEP[:3000]}'"}, "cannot be read after 'mlp('"),
     ({"methods": "[{pruner: {name: x}, distribution: {name: y}}]"}, "allowed is the name of a method"),
