@@ -7,7 +7,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from mica.errors import UserError
+from mica.wording import quoted
 
+_LONGEST = 10_000
+"""Characters of a name with its options."""
 _WORD = re.compile(r"[\w.+:/^-]+")
 _OPTION = re.compile(r"\s*(\w+)\s*=\s*")
 _END = re.compile(r"\s*([,)])")
@@ -66,7 +69,7 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     """
     name, options, rest = parse_first(text, stop="")
     if rest:
-        raise UserError(f"{text!r} goes on after its bracket: {_FORM}")
+        raise UserError(f"{quoted(text)} goes on after its bracket: {_FORM}")
     return name, options
 
 
@@ -78,8 +81,10 @@ def parse_first(text: str, stop: str) -> tuple[str, dict[str, Any], str]:
         stop: signs that no name holds, beside the bracket.
 
     Raises:
-        UserError: its bracket is not of the form name(option=value,…).
+        UserError: its bracket is not of the form name(option=value,…), or it is too long.
     """
+    if len(text) > _LONGEST:
+        raise UserError(f"found {quoted(text)}; allowed are {_LONGEST:,} characters")
     name = re.split(f"[({re.escape(stop)}]", text, maxsplit=1)[0]
     at = len(name)
     options: dict[str, Any] = {}
@@ -91,9 +96,9 @@ def parse_first(text: str, stop: str) -> tuple[str, dict[str, Any], str]:
         option = _OPTION.match(text, at + 1)
         value = _read(text, option.end()) if option else None
         if not option or not value:
-            raise UserError(f"{text!r} cannot be read after {text[: at + 1]!r}: {_FORM}")
+            raise UserError(f"{quoted(text)} cannot be read after {quoted(text[: at + 1])}: {_FORM}")
         if option[1] in options:
-            raise UserError(f"{text!r} has the option {option[1]!r} twice")
+            raise UserError(f"{quoted(text)} has the option {quoted(option[1])} twice")
         options[option[1]], at = value
     return name, options, text[at + 1 :]
 
@@ -107,7 +112,7 @@ def _read(text: str, at: int) -> tuple[Any, int] | None:
         value, end = _DECODER.raw_decode(text, at)
         if after := _END.match(text, end):
             return value, after.start(1)
-    except ValueError:
+    except (ValueError, RecursionError):  # brackets without end
         pass
     word = _WORD.match(text, at)
     after = _END.match(text, word.end()) if word else None

@@ -10,8 +10,12 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from mica.errors import UserError, nearest
+from mica.wording import check_no_password, check_text, quoted
 
 _REQUIRED = inspect.Parameter.empty
+_LONGEST = 10_000
+"""Characters of an option's value as JSON."""
+_WHOLE = 2**63
 _KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -43,7 +47,9 @@ class Options:
         for name in given:
             if name not in self.defaults and not (self.others and name.isidentifier()):
                 allowed = f"allowed are {known}" if known else "it takes none"
-                raise UserError(f"{what} has no option {name!r}: {allowed}{nearest(name, self.defaults)}")
+                raise UserError(
+                    f"{what} has no option {quoted(name)}: {allowed}{nearest(name, self.defaults)}"
+                )
         for name, default in self.defaults.items():
             if default is _REQUIRED and name not in given:
                 raise UserError(f"{what} needs the option {name!r}; its options are {known}")
@@ -58,9 +64,15 @@ class Options:
             check_choice(what, value, annotation)
         try:
             text = json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             allowed = "numbers, text, true, false, and lists and mappings of them"
-            raise UserError(f"{what} is {value!r}; allowed are {allowed}") from None
+            raise UserError(f"{what} is {quoted(value)}; allowed are {allowed}") from None
+        if len(text) > _LONGEST:
+            raise UserError(f"{what} is {quoted(value)}; allowed are {_LONGEST:,} characters of JSON")
+        try:
+            _check_parts(value)
+        except ValueError as error:
+            raise UserError(f"{what}: {error}") from None
         adapter = _adapter(annotation)
         if adapter is None:
             return json.loads(text)
@@ -68,19 +80,25 @@ class Options:
             return adapter.dump_python(adapter.validate_json(text, strict=True), mode="json")
         except ValidationError as error:
             allowed = error.errors()[0]["msg"].removeprefix("Input should be ")
-            raise UserError(f"{what} is {value!r}; allowed is {allowed}") from None
+            raise UserError(f"{what} is {quoted(value)}; allowed is {allowed}") from None
 
     def arguments(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options as the function wants them: of the types of its annotations, its defaults left to it.
 
         A default may be what JSON does not know, such as a class: its name stands for it in records only.
+
+        Raises:
+            UserError: one of a record's is not of its annotation's type, which may be another by now.
         """
         found = {}
         for name, value in options.items():
             default = self.defaults.get(name, _REQUIRED)
             if default is _REQUIRED or _plain(default) != value:
                 adapter = _adapter(self.annotations.get(name, Any))
-                found[name] = adapter.validate_json(json.dumps(value)) if adapter else value
+                try:
+                    found[name] = adapter.validate_json(json.dumps(value)) if adapter else value
+                except ValidationError as error:
+                    raise UserError(f"{name} is {quoted(value)}; {error.errors()[0]['msg']}") from None
         return found
 
 
@@ -127,7 +145,24 @@ def check_choice(what: str, value: str, choices: Any) -> None:
     """Raises `UserError` unless the value is one of a `Literal`'s."""
     if value not in get_args(choices):
         allowed = ", ".join(map(str, get_args(choices)))
-        raise UserError(f"{what} is {value!r}; allowed are {allowed}{nearest(value, get_args(choices))}")
+        raise UserError(
+            f"{what} is {quoted(value)}; allowed are {allowed}{nearest(value, get_args(choices))}"
+        )
+
+
+def _check_parts(value: Any) -> None:
+    """Raises `ValueError` for a part of a value that no table, record or log can hold."""
+    if isinstance(value, str):
+        check_text(value, longest=_LONGEST, lines=True)
+        check_no_password(value)
+    elif isinstance(value, int) and not -_WHOLE <= value < _WHOLE:
+        raise ValueError(f"found {quoted(value)}; whole numbers lie between -2^63 and 2^63 - 1")
+    elif isinstance(value, Mapping):
+        for part in (*value.keys(), *value.values()):
+            _check_parts(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            _check_parts(part)
 
 
 def _plain(default: Any) -> Any:

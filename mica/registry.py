@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import Any, Generic, TypeVar
 from mica.errors import CodeError, UnknownName, UserError, nearest
 from mica.named import Named, parse
 from mica.options import Options, options_of
+from mica.wording import check_no_password, check_text, quoted
 
 T = TypeVar("T")
+_OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+LONGEST_TITLE = 100
 
 
 class Registry(Generic[T]):
@@ -59,7 +63,7 @@ class Registry(Generic[T]):
         if ":" in name:
             return self._load(name)
         raise UnknownName(
-            f"unknown {self.kind} {name!r}: known are {', '.join(self._entries)}, "
+            f"unknown {self.kind} {quoted(name)}: known are {', '.join(self._entries)}, "
             f"or your own as package.module:name{nearest(name, self._entries)}"
         )
 
@@ -67,8 +71,8 @@ class Registry(Generic[T]):
         """The name with all its options, checked.
 
         Args:
-            chosen: a name; a text such as `mlp(hidden=[64])`; a mapping of name, title and options; or what
-                was chosen before, which is taken as it is.
+            chosen: a name; a text such as `mlp(hidden=[64])`; a mapping of name, title and options; or a
+                `Named`, which was chosen before and is taken as it is.
 
         Raises:
             UnknownName: no such entry; of a user's own name, `CodeError`.
@@ -80,17 +84,17 @@ class Registry(Generic[T]):
             name, options = parse(chosen)
             title = None
         elif isinstance(chosen, Mapping) and isinstance(chosen.get("name"), str):
-            if set(chosen) == set(Named.model_fields):  # as a record holds it
-                return Named(**chosen)
             name, given = parse(chosen["name"])
             options = given | {str(k): v for k, v in chosen.items() if k not in ("name", "title")}
             title = chosen.get("title")
-            if title is not None and not isinstance(title, str):
-                raise UserError(f"{self.kind} {name!r}: its title is {title!r}; a title is text")
+            if title is not None:
+                check_title(f"{self.kind} {quoted(name)}", title)
         else:
-            raise UserError(f"found {chosen!r}; allowed is a name, or a mapping with a name and options")
+            raise UserError(
+                f"found {quoted(chosen)}; allowed is a name, or a mapping with a name and options"
+            )
         entry = self.get(name)
-        what = f"{self.kind} {name!r}"
+        what = f"{self.kind} {quoted(name)}"
         try:
             changed, defaults = self._options(entry).checked(what, options)
         except UserError as error:
@@ -101,19 +105,29 @@ class Registry(Generic[T]):
             raise CodeError(f"{error}{tail}") from None
         return Named(name=name, options=changed, defaults=defaults, title=title, code=code_digest(name))
 
+    def recall(self, chosen: object) -> Named:
+        """`choose`, or what a record holds of a choice, which is taken as it is."""
+        if isinstance(chosen, Mapping) and set(chosen) == set(Named.model_fields):
+            return Named(**chosen)
+        return self.choose(chosen)
+
     def _load(self, path: str) -> T:
+        if not _OWN.fullmatch(path):  # `s3://x` would import a module s3 that happens to be near
+            raise UnknownName(
+                f"{self.kind} {quoted(path)} cannot be loaded: your own has the form package.module:name"
+            )
         module_name, _, attribute = path.partition(":")
         try:
             found = importlib.import_module(module_name)
             for part in attribute.split("."):
                 found = getattr(found, part)
-        except Exception as error:  # a user's own module may raise anything while it is loaded
-            reason = f"{type(error).__name__}: {error}"
-            raise CodeError(f"{self.kind} {path!r} cannot be loaded: {reason}") from error
+        except (Exception, SystemExit) as error:  # a user's own module may raise anything while it is loaded
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise CodeError(f"{self.kind} {quoted(path)} cannot be loaded: {reason}") from error
         try:
             return self._accept(found)
         except TypeError as error:
-            raise CodeError(f"{self.kind} {path!r} {error}") from None
+            raise CodeError(f"{self.kind} {quoted(path)} {error}") from None
 
 
 def function_registry(kind: str, inputs: tuple[str, ...]) -> Registry[Callable[..., Any]]:
@@ -128,9 +142,20 @@ def function_registry(kind: str, inputs: tuple[str, ...]) -> Registry[Callable[.
 
 def _a_function(found: object) -> Callable[..., Any]:
     if not callable(found):
-        raise TypeError(f"is no function: found {found!r}")
+        raise TypeError(f"is no function: found {quoted(found)}")
     check_signature(found)
     return found
+
+
+def check_title(what: str, title: object) -> None:
+    """Raises `UserError` unless the title is a text that tables and figures can show."""
+    if not isinstance(title, str) or not title.strip():
+        raise UserError(f"{what}: its title is {quoted(title)}; a title is text")
+    try:
+        check_text(title, longest=LONGEST_TITLE)
+        check_no_password(title)
+    except ValueError as error:
+        raise UserError(f"{what}: its title: {error}") from None
 
 
 def check_signature(function: Callable[..., object]) -> None:

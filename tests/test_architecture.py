@@ -14,7 +14,7 @@ ROOT = Path(mica.__file__).parent
 
 FLOORS = (
     ("mica", "mica.errors", "mica.rng", "mica.files", "mica.masks", "mica.apportionment", "mica.named",
-     "mica.options", "mica.registry", "mica.torchvision_import"),
+     "mica.options", "mica.registry", "mica.torchvision_import", "mica.wording"),
     ("mica.graph",),
     ("mica.data", "mica.models", "mica.pruners.connection", "mica.pruners.scores"),
     ("mica.pruners",),
@@ -40,7 +40,7 @@ CORE = FLOOR["mica.trial"]
 ONLY_HERE = {
     "ray": {"mica.sweep.drive.ray_cluster", "mica.sweep.drive.ray_tune"},
     "mlflow": {"mica.sweep.track.runs"},
-    "yaml": {"mica.sweep.plan.yaml_file"},
+    "yaml": {"mica.sweep.plan.bounded_yaml", "mica.sweep.plan.yaml_file"},
     "click": {"mica.cli.main", "mica.report.report"},
 }
 

@@ -121,13 +121,15 @@ def test_a_choice_is_the_same_from_a_text_a_mapping_and_a_choice(fruits) -> None
     assert fruits.choose({"name": "apple", "size": 5}) == chosen
     assert fruits.choose({"name": "apple(size=5)", "colour": "red"}) == chosen
     assert fruits.choose(chosen) is chosen
-    assert fruits.choose(chosen.model_dump()) == chosen
+    assert fruits.recall(chosen.model_dump()) == fruits.recall("apple(size=5)") == chosen
     assert fruits.choose({"name": "apple", "title": "Apples"}).title == "Apples"
 
 
 def test_what_a_record_holds_is_taken_as_it_is(fruits) -> None:
     held = Named(name="gone_of_mine:medlar", options={"x": 1}, defaults={"y": 2}, code="c" * 64)
-    assert fruits.choose(held.model_dump()) == held
+    assert fruits.recall(held.model_dump()) == held
+    with pytest.raises(UserError, match="has no option 'options'"):  # a sweep file's words are checked
+        fruits.choose(Named(name="apple").model_dump())
     with pytest.raises(UserError, match="has no option 'defaults'"):  # a user's own words are not
         fruits.choose({"name": "apple", "defaults": {"size": 4}})
 

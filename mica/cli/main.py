@@ -14,8 +14,8 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 from mica import __version__
-from mica.data.location import shown
 from mica.errors import SweepStopped, UserError
+from mica.wording import shown
 
 EXIT_TRIALS_FAILED = 1
 EXIT_WRONG_USE = 2
@@ -36,7 +36,9 @@ class _Group(click.Group):
             sys.stderr.close()
             ctx.exit(0)
         except (SweepStopped, UserError, OSError) as error:
-            err.print(Text.assemble(("error: ", "bold red"), str(error)), highlight=False, soft_wrap=True)
+            err.print(
+                Text.assemble(("error: ", "bold red"), shown(str(error))), highlight=False, soft_wrap=True
+            )
             ctx.exit(EXIT_TRIALS_FAILED if isinstance(error, SweepStopped) else EXIT_WRONG_USE)
 
 
@@ -194,8 +196,8 @@ def report(sweep: Path, storage: str | None, published: str | None, form: str) -
 @click.option("--method", required=True, help="dense, rpi-erk, 'mica(node_counts=max)-igq', rbpi-synflow, …")
 @click.option("--ratio", metavar="RATIO", help="All edges / kept edges, such as 1000 or 10^4.5.")
 @click.option("--log10-ratio", metavar="EXPONENT", help="Or its log10, such as 4.5.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--classes", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@click.option("--classes", type=click.IntRange(1, 1_000_000), default=10, show_default=True)
 @click.option("--input-shape", default="3x32x32", show_default=True, help="Of one image, CxHxW.")
 @click.option("--data", help="Data set for methods that score images; it then sets classes and shape.")
 @click.option("--budget", type=click.Choice(["nominal", "corrected"]), default="nominal", show_default=True)

@@ -8,17 +8,26 @@ import pyarrow as pa
 from pyarrow import fs
 
 from mica.errors import DataError
+from mica.wording import shown
+
+__all__ = ["expand", "file_digest", "filled_in", "is_uri", "open_file", "read_file", "shown"]
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})")
-_USER = re.compile(r"://(?:[^/@\s]*:\S*|[^/\s]*)@")
-"""A URI's user and password; a password that is not quoted may hold `/` and `@`."""
-_SECRET_FIELD = re.compile(r"([?&][^=&\s]*(?:passw|pwd|token|secret|key)[^=&\s]*=)[^&#\s]*", re.IGNORECASE)
-"""A field of a URI's query that holds a password, and its value."""
 _CHUNK_BYTES = 1 << 20
+_GOOGLE_SECONDS = 30
 
 
 def expand(place: str) -> str:
     """The place with `$VARS` and `~` filled in; a local path becomes absolute, a URI stays one.
+
+    Raises `DataError` when a variable is not set.
+    """
+    filled = filled_in(place)
+    return filled if is_uri(filled) else os.path.abspath(os.path.expanduser(filled))
+
+
+def filled_in(place: str) -> str:
+    """The place with `$VARS` filled in.
 
     Raises `DataError` when a variable is not set: left in, it would be sought as a file name.
     """
@@ -26,11 +35,10 @@ def expand(place: str) -> str:
     def value(match: re.Match[str]) -> str:
         name = match[1] or match[2]
         if name not in os.environ:
-            raise DataError(f"{place}: the environment variable {name} is not set")
+            raise DataError(f"{shown(place)}: the environment variable {name} is not set")
         return os.environ[name]
 
-    filled = _VARIABLE.sub(value, place)
-    return filled if is_uri(filled) else os.path.abspath(os.path.expanduser(filled))
+    return _VARIABLE.sub(value, place)
 
 
 def is_uri(place: str) -> bool:
@@ -38,25 +46,31 @@ def is_uri(place: str) -> bool:
     return "://" in place
 
 
-def shown(place: str) -> str:
-    """The place as messages and records may show it: without a URI's user, password and token."""
-    return _SECRET_FIELD.sub(r"\1***", _USER.sub("://***@", place))
-
-
 def open_file(place: str) -> pa.NativeFile:
     """The file there, open for reading. Raises `DataError` when it is missing, no file, or empty."""
     try:
-        system, path = fs.FileSystem.from_uri(place) if is_uri(place) else (fs.LocalFileSystem(), place)
+        system, path = (
+            fs.FileSystem.from_uri(_patient(place)) if is_uri(place) else (fs.LocalFileSystem(), place)
+        )
         info = system.get_file_info(path)
         if info.type == fs.FileType.NotFound:
             raise DataError(f"{shown(place)}: there is no such file")
         if info.type == fs.FileType.Directory:
             raise DataError(f"{shown(place)}: this is a folder, not a file")
+        if info.type != fs.FileType.File:  # a pipe would be waited for, a device has no end
+            raise DataError(f"{shown(place)}: this is no regular file")
         if info.size == 0:
             raise DataError(f"{shown(place)}: the file is empty (0 bytes)")
         return system.open_input_file(path)
     except (pa.ArrowException, OSError, ImportError) as error:
-        raise DataError(f"{shown(place)}: cannot be opened: {error}") from error
+        raise _failed(place, "opened", error) from None
+
+
+def _patient(uri: str) -> str:
+    """Google's client tries for a quarter of an hour to reach a place that is not there."""
+    if not uri.startswith(("gs://", "gcs://")) or "retry_limit_seconds" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}retry_limit_seconds={_GOOGLE_SECONDS}"
 
 
 def read_file(place: str) -> pa.Buffer:
@@ -65,7 +79,7 @@ def read_file(place: str) -> pa.Buffer:
         try:
             return file.read_buffer()
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{shown(place)}: cannot be read: {error}") from error
+            raise _failed(place, "read", error) from None
 
 
 def file_digest(place: str) -> str:
@@ -76,5 +90,11 @@ def file_digest(place: str) -> str:
             while chunk := file.read(_CHUNK_BYTES):
                 sha.update(chunk)
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{shown(place)}: cannot be read: {error}") from error
+            raise _failed(place, "read", error) from None
     return sha.hexdigest()
+
+
+def _failed(place: str, what: str, error: Exception) -> DataError:
+    """The complaint; a library's own words may hold the place with its password."""
+    reason = shown(str(error).partition("\n")[0].replace(place, shown(place)))
+    return DataError(f"{shown(place)}: cannot be {what}: {reason}")

@@ -17,6 +17,8 @@ AUGMENT: Augment = "none"
 _AMPLITUDE = 40.0
 _NOISE = 40.0
 _WAVES = 4
+_MOST_PIXELS = 2 * 10**9
+"""Of all images together: each takes eight bytes while it is made up."""
 
 
 @data_set("synthetic")
@@ -25,16 +27,20 @@ def synthetic(
 ) -> DataSource:
     """`train` + `test` images of `size` x `size`, a smooth pattern for each class plus noise.
 
-    Raises `DataError` when an option is too small.
+    Raises `DataError` when an option is too small or too large.
     """
-    least = {"classes": (classes, 2), "size": (size, 1), "channels": (channels, 1)}
-    least |= {"train": (train, classes), "test": (test, 1), "seed": (seed, 0)}
-    for option, (value, minimum) in least.items():
-        if value < minimum:
-            raise DataError(f"synthetic: {option} is {value}; it must be at least {minimum}")
+    bounds = {"classes": (classes, 2, 100_000), "size": (size, 1, 10_000), "channels": (channels, 1, 10_000)}
+    bounds |= {"train": (train, classes, 10**8), "test": (test, 1, 10**8), "seed": (seed, 0, 2**63 - 1)}
+    for option, (value, least, most) in bounds.items():
+        if not least <= value <= most:
+            bound = f"at least {least}" if value < least else f"at most {most:,}"
+            raise DataError(f"synthetic: {option} is {value}; it must be {bound}")
+    pixels = (classes + train + test) * channels * size**2
+    if pixels > _MOST_PIXELS:
+        raise DataError(f"synthetic: the images have {pixels:,} pixels in all; allowed are {_MOST_PIXELS:,}")
     return DataSource(
         name="synthetic",
-        digest=digest_of("synthetic", *(f"{option}={value}" for option, (value, _) in least.items())),
+        digest=digest_of("synthetic", *(f"{option}={value}" for option, (value, *_) in bounds.items())),
         description=f"made-up patterns: {size}x{size} with {channels} channels, {classes} classes, "
         f"{train:,} training and {test:,} test images, seed {seed}",
         augment=AUGMENT,

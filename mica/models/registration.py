@@ -12,6 +12,7 @@ from mica.errors import UserError
 from mica.named import Named
 from mica.options import Options, call, options_of
 from mica.registry import Registry, check_signature, place_of
+from mica.wording import quoted
 
 Build = Callable[..., nn.Module]
 INPUTS = ("input_shape", "classes", "num_classes")
@@ -46,7 +47,7 @@ def _a_model(found: object) -> Model:
     if isinstance(found, Model):
         return found
     if not callable(found):
-        raise TypeError(f"is no function: found {found!r}")
+        raise TypeError(f"is no function: found {quoted(found)}")
     check_signature(found)
     return Model(found)
 
@@ -94,7 +95,7 @@ def build(chosen: str | Named, *, input_shape: tuple[int, ...], classes: int, se
         network = call(entry.build, given, options)
     if not isinstance(network, nn.Module):
         who = f"model {named.text!r}{place_of(entry.build)}"
-        raise UserError(f"{who} must return an nn.Module, found {network!r:.60}")
+        raise UserError(f"{who} must return an nn.Module, found {quoted(network):.60}")
     return network
 
 

@@ -7,9 +7,9 @@ names beside what mica gives it is an option, to be set in YAML.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import PositiveInt
+from pydantic import Field
 from torch import Tensor
 
 from mica.masks import Masks
@@ -42,6 +42,9 @@ class PlacingPruner:
         return options_of(self.place, PLACING_INPUTS)
 
 
+Iterations = Annotated[int, Field(ge=1, le=100_000)]
+
+
 @dataclass(frozen=True)
 class RankingPruner:
     """Scores edges; the highest scores are kept."""
@@ -61,7 +64,7 @@ class RankingPruner:
     def options(self) -> Options:
         """What may be set."""
         found = options_of(self.score, RANKING_INPUTS)
-        return found.with_option("iterations", self.iterations, PositiveInt) if self.iterations > 1 else found
+        return found.with_option("iterations", self.iterations, Iterations) if self.iterations > 1 else found
 
 
 Pruner = PlacingPruner | RankingPruner

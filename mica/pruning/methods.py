@@ -8,6 +8,7 @@ from mica.errors import UnknownName, UserError, nearest
 from mica.named import Named, parse_first
 from mica.pruners import PlacingPruner, Ranking, RankingPruner, pruners
 from mica.pruning.distributions import distributions
+from mica.wording import quoted
 
 GLOBAL = "global"
 """The distribution of a ranking pruner that ranks all layers together."""
@@ -71,11 +72,13 @@ def parse_method(name: str) -> Method:
     _, _, rest = parse_first(name, stop="-")
     pruner, distribution = _spelled(name.removesuffix(rest)), _spelled(rest[1:])
     if not pruner or not distribution or rest[0] != "-":
-        raise UserError(f"unknown method {name!r}: a method is {_FORMS}{_meant(name.lower())}")
+        raise UserError(f"unknown method {quoted(name)}: a method is {_FORMS}{_meant(name.lower())}")
     short = pruner.partition("(")[0]
     if short == "rbpi":
         if pruner != short:
-            raise UserError(f"unknown method {name!r}: it is the pruner that has options, rbpi-PRUNER(…)")
+            raise UserError(
+                f"unknown method {quoted(name)}: it is the pruner that has options, rbpi-PRUNER(…)"
+            )
         return combine(distribution, GLOBAL)
     return combine(_LONG.get(short, short) + pruner.removeprefix(short), distribution)
 

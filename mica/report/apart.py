@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mica.errors import UserError
 from mica.trial.spec import TrialSpec
+from mica.wording import shown
 
 _COMMAND = [sys.executable, "-W", "ignore::FutureWarning", "-m", "mica.report.apart"]
 
@@ -55,7 +56,7 @@ def main() -> int:
         )
         write_report(results, Console(markup=False, emoji=False))
     except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         return 2
     return 0
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from mica.data.location import filled_in
 from mica.errors import SweepStopped, UserError
 from mica.sweep.drive.executor import Executor, Job
 from mica.sweep.drive.source import GridSource
@@ -72,10 +73,14 @@ class Sweep:
 
     @property
     def mlflow_uri(self) -> str | None:
-        """Where MLflow's runs go; None when it is off."""
+        """Where MLflow's runs go, its `$VARS` filled in; None when it is off."""
         if self.spec.mlflow is False:
             return None
-        return default_uri(self.store.place.address) if self.spec.mlflow is True else str(self.spec.mlflow)
+        return (
+            default_uri(self.store.place.address)
+            if self.spec.mlflow is True
+            else filled_in(str(self.spec.mlflow))
+        )
 
     @property
     def projection(self) -> Projector:

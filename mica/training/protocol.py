@@ -1,6 +1,6 @@
 """How a network is trained: every number that a trial's result depends on."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -8,6 +8,8 @@ from mica.data import Augment
 from mica.models import models
 
 Precision = Literal["fp32", "bf16"]
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+MOST_IMAGES = 10**9
 
 
 class Protocol(BaseModel):
@@ -16,31 +18,44 @@ class Protocol(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(
-        160, ge=0, strict=True, description="Passes over the training images; 0 makes masks only."
+        160,
+        ge=0,
+        le=1_000_000,
+        strict=True,
+        description="Passes over the training images; 0 makes masks only.",
     )
     batch_size: int = Field(
-        128, ge=1, strict=True, description="Images a step; a smaller last batch is kept."
+        128, ge=1, le=1_000_000, strict=True, description="Images a step; a smaller last batch is kept."
     )
-    lr: float = Field(0.1, gt=0, description="Learning rate at the start.")
-    lr_drops: tuple[float, ...] = Field(
+    lr: float = Field(0.1, gt=0, le=1000, strict=True, description="Learning rate at the start.")
+    lr_drops: tuple[Share, ...] = Field(
         (0.375, 0.75),
+        max_length=100,
         description="After these shares of the epochs (60 and 120 of 160) the learning rate drops.",
     )
-    lr_factor: float = Field(0.1, gt=0, description="What the learning rate is multiplied by at a drop.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD.")
-    nesterov: bool = Field(True, description="Nesterov's form of the momentum; needs a momentum above 0.")
-    weight_decay: float = Field(1e-4, ge=0, description="L2 penalty on all parameters.")
+    lr_factor: float = Field(
+        0.1, gt=0, le=10, strict=True, description="What the learning rate is multiplied by at a drop."
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, strict=True, description="Of SGD.")
+    nesterov: bool = Field(
+        True, strict=True, description="Nesterov's form of the momentum; needs a momentum above 0."
+    )
+    weight_decay: float = Field(1e-4, ge=0, le=1000, strict=True, description="L2 penalty on all parameters.")
     augment: Augment = Field(
         "crop-flip", description="Random crop (padding 4) and horizontal flip of training images, or none."
     )
     precision: Precision = Field("fp32", description="Arithmetic of convolutions and linear layers.")
     train_size: int | None = Field(
-        None, ge=1, strict=True, description="Training images; all but the validation's."
+        None, ge=1, le=MOST_IMAGES, strict=True, description="Training images; all but the validation's."
     )
     val_size: int | None = Field(
-        None, ge=1, strict=True, description="Validation images; a fifth of the training file."
+        None,
+        ge=1,
+        le=MOST_IMAGES,
+        strict=True,
+        description="Validation images; a fifth of the training file.",
     )
-    test_size: int | None = Field(None, ge=1, strict=True, description="Test images; all.")
+    test_size: int | None = Field(None, ge=1, le=MOST_IMAGES, strict=True, description="Test images; all.")
 
     def lr_at(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0."""

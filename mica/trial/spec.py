@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from mica.data import Dataset, DataSource, datasets
 from mica.data.dataset import source_of
-from mica.errors import UserError
+from mica.errors import DataError, UserError
 from mica.models import models
 from mica.named import Named
 from mica.options import call
@@ -17,17 +17,22 @@ from mica.pruning.sparsify import source_method
 from mica.registry import place_of
 from mica.training.protocol import Protocol
 from mica.trial.key import key_of
+from mica.wording import quoted, shown
 
 Keep = Literal["nothing", "masks", "weights"]
 """What a trial leaves besides its record; `weights` includes the masks."""
+
+
+MAX_SEED = 2**63 - 1
+"""Tables hold it as 64 bits."""
 
 
 def _method(value: Any) -> Any:
     return parse_method(value) if isinstance(value, str) else value
 
 
-DataName = Annotated[Named, BeforeValidator(datasets.choose)]
-ModelName = Annotated[Named, BeforeValidator(models.choose)]
+DataName = Annotated[Named, BeforeValidator(datasets.recall)]
+ModelName = Annotated[Named, BeforeValidator(models.recall)]
 MethodName = Annotated[Method, BeforeValidator(_method)]
 
 
@@ -45,13 +50,17 @@ class TrialSpec(BaseModel):
     data_digest: str = Field("", description="Of the data set's content; by default of what is there now.")
     model: ModelName
     method: MethodName = Field(description="Pruner and distribution: `dense`, `mica-igq`, `rbpi-snip`, …")
-    log10_ratio: float = Field(ge=0, le=30, description="log10 of the compression ratio; 0 for dense.")
-    seed: int = Field(ge=0, description="Makes every random stream of the trial.")
+    log10_ratio: float = Field(
+        ge=0, le=30, strict=True, description="log10 of the compression ratio; 0 for dense."
+    )
+    seed: int = Field(ge=0, le=MAX_SEED, strict=True, description="Makes every random stream of the trial.")
     budget: BudgetKind = "nominal"
     rounding: Rounding = "floor"
     protocol: Protocol
     compact: bool = Field(
-        True, description="Train the small network that computes the same; changes no number but rounding."
+        True,
+        strict=True,
+        description="Train the small network that computes the same; changes no number but rounding.",
     )
     keep: Keep = Field("nothing", description="Files left beside the record; changes no number.")
 
@@ -121,17 +130,29 @@ class TrialSpec(BaseModel):
 def open_data(data: str | Named) -> DataSource:
     """The data set of this name and options, found but not decoded; raises `UserError`."""
     chosen = datasets.choose(data)
-    found = _found(chosen)
+    try:
+        found = _found(chosen)
+    except OSError as error:  # no right to look, a name that is too long
+        raise DataError(f"data set {quoted(chosen.label)} cannot be looked at: {error}") from error
     return source_of(found, partial(_found, chosen)) if isinstance(found, Dataset) else found
 
 
 def _found(chosen: Named) -> Any:
     """What a data set's function gives: a `DataSource`, or the `Dataset` itself."""
     find = datasets.get(chosen.name)
-    found = call(find, {}, chosen.all_options)
+    try:
+        found = call(find, {}, chosen.all_options)
+    except (UserError, OSError):
+        raise
+    except (Exception, SystemExit) as error:  # a user's own function may raise anything
+        if ":" not in chosen.name and not place_of(find):
+            raise
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise DataError(f"data set {quoted(chosen.name)}{place_of(find)} failed: {shown(reason)}") from error
     if not isinstance(found, (DataSource, Dataset)):
         raise UserError(
-            f"data set {chosen.text!r}{place_of(find)} must return a mica.data.Dataset, found {found!r:.60}"
+            f"data set {quoted(chosen.text)}{place_of(find)} must return a mica.data.Dataset, "
+            f"found {quoted(found):.60}"
         )
     return found
 
@@ -141,4 +162,4 @@ def _said(details: Any) -> str:
     if details["type"] == "value_error":  # from our own checks, which say what was found
         return str(details["ctx"]["error"])
     place = ".".join(map(str, details["loc"]))
-    return f"{place}: found {details['input']!r}; {details['msg'].removeprefix('Input ')}"
+    return f"{place}: found {quoted(details['input'])}; {details['msg'].removeprefix('Input ')}"

@@ -1,17 +1,21 @@
 """From a sweep's axes to its trials: the union, without repeats, of full cross products."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from mica.data import DataSource
-from mica.errors import UserError
+from mica.errors import DataError, UserError
 from mica.named import Named
 from mica.pruning.methods import DENSE, Method, combine
 from mica.pruning.sparsify import source_method
 from mica.sweep.plan.spec import Axes, SweepSpec
+from mica.sweep.plan.yaml_file import first_lines
 from mica.training.protocol import Protocol, default_protocol
 from mica.trial import TrialSpec, open_data
+
+MAX_TRIALS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -28,21 +32,27 @@ def expand(sweep: SweepSpec) -> Grid:
     """Find the data sets and list the trials.
 
     Raises:
-        UserError: missing axes and impossible combinations, all at once, each named.
-        DataError: a data set is not there.
+        UserError: too many trials; or missing axes and impossible combinations, all at once, each named.
+        DataError: data sets are not there, all at once.
     """
-    grids = [_inherit(axes, sweep) for axes in sweep.grids or (sweep,)]
+    grids = _grids(sweep)
+    if (count := size(sweep)) > MAX_TRIALS:  # before any of them is there
+        product_of = "data × models × seeds × methods × ratios"
+        raise UserError(f"the sweep: {product_of} make {count:,} trials; allowed are {MAX_TRIALS:,}")
     faults = [fault for index, axes in enumerate(grids) for fault in _faults(axes, index, sweep)]
     faults += _clashes(grids)
     if faults:
-        raise UserError("\n".join(dict.fromkeys(faults)))
-    data = {item.label: item for axes in grids for item in axes.data or ()}
-    sources = {label: open_data(item) for label, item in data.items()}
+        raise UserError(first_lines(dict.fromkeys(faults)))
+    sources = _open({item.label: item for axes in grids for item in axes.data or ()})
     trials: dict[str, TrialSpec] = {}
     for axes in grids:
         for trial in _cells(axes, sweep, sources):
             trials.setdefault(trial.key, trial)
     return Grid(trials, sources)
+
+
+def _grids(sweep: SweepSpec) -> list[Axes]:
+    return [_inherit(axes, sweep) for axes in sweep.grids or (sweep,)]
 
 
 def _inherit(axes: Axes, sweep: SweepSpec) -> Axes:
@@ -57,6 +67,34 @@ def _inherit(axes: Axes, sweep: SweepSpec) -> Axes:
     if axes.protocol and sweep.protocol:
         merged["protocol"] = sweep.protocol.model_copy(update=_overrides(axes.protocol))
     return Axes.model_construct(**merged)
+
+
+def size(sweep: SweepSpec) -> int:
+    """How many trials a sweep's axes make, repeated ones too, without making any."""
+    return sum(map(_size, _grids(sweep)))
+
+
+def _size(axes: Axes) -> int:
+    """An axis that is missing, which is a fault, counts as one."""
+    methods = axes.methods or ()
+    dense = methods.count(DENSE)
+    sparse = len(methods) - dense + len(axes.pruners or ()) * len(axes.distributions or ())
+    kinds = len(axes.budget or "1") * len(axes.rounding or "1")
+    others = math.prod(len(axis or "1") for axis in (axes.data, axes.models, axes.seeds))
+    return (dense + sparse * len(axes.ratios or "1")) * kinds * others
+
+
+def _open(data: Mapping[str, Named]) -> dict[str, DataSource]:
+    """Find the data sets by their labels."""
+    sources, faults = {}, []
+    for label, item in data.items():
+        try:
+            sources[label] = open_data(item)
+        except UserError as error:
+            faults.append(f"data: {error}")
+    if faults:
+        raise DataError(first_lines(faults))
+    return sources
 
 
 def _faults(axes: Axes, index: int, sweep: SweepSpec) -> Iterator[str]:

@@ -1,19 +1,22 @@
 """SweepSpec: a sweep file, validated whole before anything runs."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from mica.errors import CodeError, UserError, nearest
+from mica.data import datasets
+from mica.errors import CodeError, UserError
+from mica.models import models
 from mica.named import Named
 from mica.pruning.budgets import BudgetKind, Rounding
-from mica.pruning.methods import choose_distribution, choose_pruner
+from mica.pruning.methods import Method, choose_distribution, choose_pruner, parse_method
+from mica.sweep.plan.complaints import complaints
 from mica.sweep.plan.ratios import log10_ratios
 from mica.sweep.plan.yaml_file import YamlFile
 from mica.training.protocol import Protocol
-from mica.trial.spec import DataName, Keep, MethodName, ModelName
+from mica.trial.spec import MAX_SEED, Keep
+from mica.wording import check_place, quoted
 
 T = TypeVar("T")
 S = TypeVar("S", bound=BaseModel)
@@ -27,16 +30,41 @@ def _listed(value: Any) -> Any:
 def _seed_list(value: Any) -> Any:
     """`seeds: 3` may mean three seeds to one reader and seed 3 to another."""
     if not isinstance(value, list):
-        raise ValueError(f"found {value!r}; allowed is a list of whole numbers such as [0, 1, 2]")
+        raise ValueError(f"found {quoted(value)}; allowed is a list of whole numbers such as [0, 1, 2]")
     return value
 
 
+def _method(value: Any) -> Method:
+    if not isinstance(value, str):
+        raise ValueError(f"found {quoted(value)}; allowed is the name of a method, such as mica-igq")
+    return parse_method(value)
+
+
+def _place(value: str) -> str:
+    check_place(value)
+    return value
+
+
+def _tracking(value: Any) -> Any:
+    """`mlflow: "true"` would be a folder of that name."""
+    words = ("true", "false", "yes", "no", "on", "off")
+    if not isinstance(value, (bool, str)) or (isinstance(value, str) and value.lower() in words):
+        raise ValueError(f"found {quoted(value)}; allowed is true, false or a tracking URI")
+    return value if isinstance(value, bool) else _place(value)
+
+
+MAX_ITEMS = 1000
+"""Of one axis, or grids of one sweep."""
+LONGEST_NAME = 60
+"""Characters of a sweep's name, so that it is a folder's wherever it is stored."""
+DataName = Annotated[Named, BeforeValidator(datasets.choose)]
+ModelName = Annotated[Named, BeforeValidator(models.choose)]
+MethodName = Annotated[Method, BeforeValidator(_method)]
 PrunerName = Annotated[Named, BeforeValidator(choose_pruner)]
 DistributionName = Annotated[Named, BeforeValidator(choose_distribution)]
-Seeds = Annotated[
-    tuple[Annotated[StrictInt, Field(ge=0)], ...], BeforeValidator(_seed_list), Field(min_length=1)
-]
-Many = Annotated[tuple[T, ...], BeforeValidator(_listed), Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED, strict=True)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seed_list), Field(min_length=1)]
+Many = Annotated[tuple[T, ...], BeforeValidator(_listed), Field(min_length=1, max_length=MAX_ITEMS)]
 
 
 class Axes(BaseModel):
@@ -63,9 +91,15 @@ class Axes(BaseModel):
 
 
 def _shareable(gpus: float) -> float:
-    if gpus > 1 and gpus != int(gpus):
-        raise ValueError(f"found {gpus}; allowed is a share of one GPU, or a whole number of them")
+    if 0 < gpus < 0.01 or (gpus > 1 and gpus != int(gpus)):
+        raise ValueError(
+            f"found {gpus}; allowed is a share of one GPU from 0.01 on, or a whole number of them"
+        )
     return gpus
+
+
+Gpus = Annotated[float, Field(ge=0, le=10_000, strict=True), AfterValidator(_shareable)]
+Seconds = Annotated[float, Field(gt=0, le=10_000_000, strict=True)]
 
 
 class Resources(BaseModel):
@@ -73,8 +107,10 @@ class Resources(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cpu: float = Field(1, gt=0, description="CPU cores; a trial uses as many threads.")
-    gpu: Annotated[float, Field(ge=0), AfterValidator(_shareable)] | Literal["auto"] = Field(
+    cpu: float = Field(
+        1, ge=0.01, le=10_000, strict=True, description="CPU cores; a trial uses as many threads."
+    )
+    gpu: Gpus | Literal["auto"] = Field(
         "auto",
         description="GPUs, fractions allowed; auto: one where there are any and something trains, else none.",
     )
@@ -85,15 +121,14 @@ class Times(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    checkpoint: float = Field(300, gt=0, description="Between two checkpoints of a trial.")
-    claim: float = Field(
+    checkpoint: Seconds = Field(300, description="Between two checkpoints of a trial.")
+    claim: Seconds = Field(
         90,
         ge=1,
         description="A driver without a sign of life for so long is dead: others take its trials over.",
     )
-    stall: float = Field(
+    stall: Seconds = Field(
         900,
-        gt=0,
         description="A trial without progress for so long, and for ten of its own steps, is started anew.",
     )
 
@@ -103,8 +138,14 @@ class Home(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    name: str = Field(description="Names the sweep in tables and in MLflow.", pattern=r"^[\w.+-]+$")
-    storage: str | None = Field(None, description="Folder or object-store URI; results/NAME by default.")
+    name: str = Field(
+        description="Names the sweep in tables and in MLflow.",
+        pattern=r"^\w[\w.+-]*$",  # not `..`, which is the parent folder
+        max_length=LONGEST_NAME,
+    )
+    storage: Annotated[str, AfterValidator(_place)] | None = Field(
+        None, description="Folder or object-store URI; results/NAME by default."
+    )
 
     @property
     def store(self) -> str:
@@ -117,13 +158,17 @@ class SweepSpec(Home, Axes):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    grids: Annotated[tuple[Axes, ...], Field(min_length=1)] | None = Field(
+    grids: Annotated[tuple[Axes, ...], Field(min_length=1, max_length=MAX_ITEMS)] | None = Field(
         None, description="Cross products whose union is the sweep; without it the top level is the only one."
     )
     resources: Resources = Resources()
     times: Times = Times()
-    mlflow: bool | str = Field(True, description="A tracking URI; true: SQLite in the storage; false: off.")
-    compact: bool = Field(True, description="Train sparse networks as the small networks that they are.")
+    mlflow: Annotated[bool | str, BeforeValidator(_tracking)] = Field(
+        True, description="A tracking URI; true: SQLite in the storage; false: off."
+    )
+    compact: bool = Field(
+        True, strict=True, description="Train sparse networks as the small networks that they are."
+    )
     keep: Keep = Field("nothing", description="nothing, masks, or weights (with masks).")
 
 
@@ -148,59 +193,13 @@ def _checked(file: YamlFile, kind: type[S]) -> S:
     except ValidationError as error:
         causes = [details.get("ctx", {}).get("error") for details in error.errors()]
         raised = CodeError if all(isinstance(cause, CodeError) for cause in causes) else UserError
-        raise raised("\n".join(_faults(file, error))) from error
+        raise raised(complaints(file, error, _KNOWN)) from error
 
 
-def _faults(file: YamlFile, error: ValidationError) -> list[str]:
-    """One line for each place that is wrong; the first of several complaints about one place."""
-    found: dict[tuple[str | int, ...], str] = {}
-    for details in error.errors():
-        if details["type"] == "too_short" and details["input"]:
-            continue  # the items are faulty, each with a line of its own
-        place = tuple(key for key in details["loc"] if not _is_internal(key))
-        found.setdefault(place, _fault(file, list(place), dict(details)))
-    return list(found.values())
-
-
-def _fault(file: YamlFile, keys: list[str | int], details: dict[str, Any]) -> str:
-    """One line for one of pydantic's complaints."""
-    kind, found = details["type"], details["input"]
-    where = file.where(keys)
-    if kind == "extra_forbidden":
-        known = _keys_at(keys[:-1])
-        return f"{where}: unknown key; allowed are {', '.join(known)}{nearest(str(keys[-1]), known)}"
-    if kind == "missing":
-        return f"{where}: is missing"
-    if kind == "value_error":  # from our own checks, which say what was found
-        return f"{where}: {details['ctx']['error']}"
-    allowed = _ALLOWED.get(kind) or re.sub(r"^Input should be ", "", details["msg"])
-    return f"{where}: found {found!r}; allowed is {allowed}"
-
-
-_ALLOWED = {
-    "int_type": "a whole number",
-    "bool_type": "true, false or a tracking URI",
-    "bool_parsing": "true, false or a tracking URI",
-    "string_pattern_mismatch": "a name of letters, digits and . _ + -",
-    "too_short": "at least one",
+_KNOWN: dict[str, type[BaseModel]] = {
+    "": SweepSpec,
+    "protocol": Protocol,
+    "resources": Resources,
+    "times": Times,
+    "grids": Axes,
 }
-
-
-def _is_internal(key: str | int) -> bool:
-    """pydantic puts the names of validators and union members into its paths."""
-    internal = ("bool", "str", "float", "constrained-float")
-    return isinstance(key, str) and ("[" in key or key in internal or "literal" in key)
-
-
-def _keys_at(keys: list[str | int]) -> list[str]:
-    """The keys that are known in the mapping at this place of a sweep file."""
-    models_at: dict[str, type[BaseModel]] = {
-        "protocol": Protocol,
-        "resources": Resources,
-        "times": Times,
-        "grids": Axes,
-    }
-    for key in reversed(keys):
-        if key in models_at:
-            return list(models_at[str(key)].model_fields)
-    return list(SweepSpec.model_fields)

@@ -1,38 +1,40 @@
 """Read a YAML file so that every complaint about it can name the line."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mica.errors import UserError
+from mica.sweep.plan.bounded_yaml import BoundedLoader, faults
+from mica.sweep.plan.small_file import read_small
+from mica.wording import quoted, shown
+
+MOST_LINES = 20
+"""Of complaints in one message."""
 
 
 class YamlFile:
     """A parsed YAML mapping and where each of its keys stands."""
 
     def __init__(self, path: Path) -> None:
-        """Raises `UserError`: no such file, not YAML, a key that stands twice, or no mapping."""
+        """Raises `UserError`: no such file, not YAML, more than JSON knows, too large, or no mapping."""
         self.path = path
-        if path.is_dir():
-            raise UserError(f"{path}: is a folder; this command needs the sweep file")
+        text = read_small(path)
         try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: cannot be read: {error}") from error
-        try:
-            self._root = yaml.compose(text, Loader=yaml.SafeLoader)
-            self.content: Any = yaml.load(text, Loader=_UniqueKeys)
+            loader = BoundedLoader(text)
+            self._root: yaml.Node | None = loader.get_single_node()
+            if self._root is not None:
+                found = (self._line(line, keys) + problem for line, keys, problem in faults(self._root))
+                if message := first_lines(found):
+                    raise UserError(message)
+            self.content: Any = None if self._root is None else loader.construct_document(self._root)
         except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f":{mark.line + 1}" if mark else ""
-            problem = getattr(error, "problem", None) or str(error)
-            raise UserError(f"{path}{line}: not valid YAML: {problem}") from error
-        except (ValueError, RecursionError) as error:  # a date such as 2024-13-45; brackets without end
-            raise UserError(f"{path}: not valid YAML: {error}") from error
+            raise UserError(
+                f"{self.path}{_line_of(error, text)}: not valid YAML: {_problem(error)}"
+            ) from None
         if not isinstance(self.content, dict):
             raise UserError(f"{path}: a sweep is a mapping of keys, found {_kind(self.content)}")
 
@@ -44,30 +46,35 @@ class YamlFile:
             if step is None:
                 break
             node, line = step
+        return self._line(line, keys).removesuffix(": ")
+
+    def _line(self, line: int | None, keys: Sequence[str | int]) -> str:
+        """`file:line: key.path: `, as far as they are known."""
         prefix = f"{self.path}:{line}" if line else f"{self.path}"
-        dotted = ".".join(str(key) for key in keys)
-        return f"{prefix}: {dotted}" if dotted else prefix
+        dotted = shown(".".join(map(str, keys)))
+        return f"{prefix}: {dotted}: " if dotted else f"{prefix}: "
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """A loader that refuses a mapping with the same key twice, where YAML would take the last."""
+def first_lines(lines: Iterable[str]) -> str:
+    """The first complaints, one a line; a last line says that there are more. Nothing where there is none."""
+    first = list(islice(lines, MOST_LINES + 1))
+    if len(first) > MOST_LINES:
+        first[-1] = f"{first[-1].partition(': ')[0]}: and more after these {MOST_LINES}"
+    return "\n".join(first)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue  # `<<: *defaults` may be overridden, and stand twice
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.MarkedYAMLError(
-                    problem=f"found the key {key!r}; a key is text", problem_mark=key_node.start_mark
-                )
-            if key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+
+def _line_of(error: yaml.YAMLError, text: str) -> str:
+    if isinstance(error, yaml.reader.ReaderError):
+        return f":{text.count(chr(10), 0, error.position) + 1}"
+    mark = getattr(error, "problem_mark", None)
+    return f":{mark.line + 1}" if mark else ""
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"found the character {chr(int(error.character))!r}, which no text holds"
+    problem = getattr(error, "problem", None) or str(error)
+    return problem if problem.isprintable() else quoted(problem)
 
 
 def _child(node: yaml.Node | None, key: str | int) -> tuple[yaml.Node, int] | None:
