@@ -221,7 +221,9 @@ def test_the_digest_of_torchvisions_files_is_that_of_the_published_sums(
 
 
 def test_who_plans_does_not_wait_for_torchvision(tmp_path: Path) -> None:
-    code = "import sys; from mica.data.cifar import cifar10; cifar10(); sys.exit('torchvision' in sys.modules)"
+    code = (
+        "import sys; from mica.data.cifar import cifar10; cifar10(); sys.exit('torchvision' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "MICA_DATA": str(tmp_path)})
 
 
