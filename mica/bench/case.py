@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 import mica
 from mica.graph.layers import LayerGraph
 from mica.masks import Masks
 from mica.models import build
+from mica.training.images import ImageSet
 from mica.training.protocol import Precision
 
 SHAPE, CLASSES = (3, 32, 32), 10
@@ -39,3 +41,11 @@ def pruned(case: Case, seed: int) -> tuple[nn.Module, LayerGraph, Masks]:
     model = build(case.model, input_shape=SHAPE, classes=CLASSES, seed=seed)
     graph = mica.trace(model, SHAPE)
     return model, graph, mica.sparsify(model, case.method, 10**case.log10_ratio, seed, graph=graph)
+
+
+def random_images(count: int, shape: tuple[int, int, int], classes: int, device: str) -> ImageSet:
+    """Images of noise, whose labels mean nothing."""
+    pixels = torch.randint(256, (count, *shape), dtype=torch.uint8, device=device)
+    labels = torch.randint(classes, (count,), device=device)
+    mean, std = (torch.full((1, shape[0], 1, 1), value, device=device) for value in (0.5, 0.25))
+    return ImageSet(pixels, labels, mean, std)

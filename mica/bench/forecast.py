@@ -1,12 +1,14 @@
-"""How long a sweep's missing trials will take: by those that are done, else by the benchmark."""
+"""How long a sweep's missing trials will take: by those done, by the benchmark, else roughly."""
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from mica.bench.measurements import Measurements
+from mica.bench.rough import measure_roughly
 from mica.data import DataSource
 from mica.pruning.methods import is_ranking, parse_method
 from mica.sweep.plan.cost import training_images
@@ -28,35 +30,50 @@ class Forecast:
 
 Times = dict[tuple[str, str, int, str], dict[float, list[float]]]
 """Data set, network, epochs and pruner → log10 of the ratio → seconds of the trials done."""
+ROUGH = "rough"
+"""How a basis says that it is that."""
 
 
-def forecast(results: Results, bench: Measurements | None) -> Forecast | None:
-    """The hours of what has no record; None where neither records nor measurements tell of some trial.
+def forecast(
+    results: Results, bench: Measurements | None, announce: Callable[[str], None] | None = None
+) -> Forecast | None:
+    """The hours of what has no record; None if all have one, or where nothing tells of some trial.
 
     A trial is taken to last as the mean of those of the same data, network, epochs and pruner whose ratio
-    is nearest; without any, as its steps and its mask do in the benchmark.
+    is nearest; without any, as its steps and its mask do in the benchmark; else as a few like it do that are
+    tried for some seconds, of which `announce` is told. Without it nothing is tried.
     """
+    done = _done(results)
+    seconds, bases, unknown = 0.0, set(), []
+    for spec in results.missing:
+        source = results.sources.get(spec.data.label)
+        if ratios := done.get(_workload(spec)):
+            nearest = ratios[min(ratios, key=lambda ratio: abs(ratio - spec.log10_ratio))]
+            seconds += sum(nearest) / len(nearest)
+            bases.add("the trials done")
+        elif bench and (measured := _measured(spec, bench, source)) is not None:
+            seconds += measured
+            bases.add(f"mica-sweep bench of {bench.started[:10]} on {bench.device}")
+        else:
+            unknown.append(spec)
+    rough = measure_roughly(unknown, results.sources, announce) if unknown and announce else None
+    if unknown and not rough:
+        return None
+    found = [" and ".join(sorted(bases))] if bases else []
+    if rough:
+        seconds += sum(rough.trial(spec, results.sources.get(spec.data.label)) for spec in unknown)
+        found.append(f"{ROUGH}: measured for {rough.seconds:.0f} s just now on {rough.device}")
+    return Forecast(seconds / 3600, "; ".join(found)) if found else None
+
+
+def _done(results: Results) -> Times:
+    """The seconds of the trials that are done."""
     done: Times = defaultdict(lambda: defaultdict(list))
     for key, entry in results.entries.items():
         if entry.outcome != "failed" and key in results.trials:
             spec = results.trials[key]
             done[_workload(spec)][spec.log10_ratio].append(entry.seconds)
-    seconds, bases = 0.0, set()
-    for key, spec in results.trials.items():
-        if key in results.entries:
-            continue
-        if _workload(spec) in done:
-            ratios = done[_workload(spec)]
-            nearest = ratios[min(ratios, key=lambda ratio: abs(ratio - spec.log10_ratio))]
-            seconds += sum(nearest) / len(nearest)
-            bases.add("the trials done")
-        else:
-            measured = _measured(spec, bench, results.sources.get(spec.data.label)) if bench else None
-            if bench is None or measured is None:
-                return None
-            seconds += measured
-            bases.add(f"mica-sweep bench of {bench.started[:10]} on {bench.device}")
-    return Forecast(seconds / 3600, " and ".join(sorted(bases))) if bases else None
+    return done
 
 
 def _workload(spec: TrialSpec) -> tuple[str, str, int, str]:

@@ -5,11 +5,10 @@ import gc
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from mica.bench.case import CLASSES, SHAPE, Case, Setting, pruned
+from mica.bench.case import CLASSES, SHAPE, Case, Setting, pruned, random_images
 from mica.bench.measurements import GpuUse
 from mica.training.engine import Parts, train
 from mica.training.forms import enter
-from mica.training.images import ImageSet
 from mica.training.protocol import Protocol, default_protocol
 from mica.training.state import TrainState
 
@@ -35,7 +34,9 @@ def gpu_use(case: Case, setting: Setting) -> GpuUse:
     model, graph, masks = pruned(case, seed)
     form = enter(model, graph, TrainState.begin(model, masks), device)
     images = _STEPS * setting.batch_size
-    parts = Parts(*(_random_images(count, device) for count in (images, images // 4, images // 4)))
+    parts = Parts(
+        *(random_images(count, SHAPE, CLASSES, device) for count in (images, images // 4, images // 4))
+    )
     # The labels mean nothing: a tiny rate keeps the losses finite.
     changes = {"epochs": 3, "lr": 1e-6, "batch_size": setting.batch_size, "precision": case.precision}
     protocol = Protocol(**{**default_protocol(case.model, "crop-flip"), **changes})
@@ -54,10 +55,3 @@ def gpu_use(case: Case, setting: Setting) -> GpuUse:
         busy=min(1.0, kernels / 1e6 / seconds) or None,
         memory=memory / torch.cuda.get_device_properties(device).total_memory,
     )
-
-
-def _random_images(count: int, device: str) -> ImageSet:
-    pixels = torch.randint(256, (count, *SHAPE), dtype=torch.uint8, device=device)
-    labels = torch.randint(CLASSES, (count,), device=device)
-    mean, std = (torch.full((1, SHAPE[0], 1, 1), value, device=device) for value in (0.5, 0.25))
-    return ImageSet(pixels, labels, mean, std)

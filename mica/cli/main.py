@@ -118,11 +118,15 @@ def run(
 @SWEEP
 @STORAGE
 @click.option("--keys", is_flag=True, help="List every trial with its key.")
+@click.option(
+    "--measure/--no-measure", default=True, help="Try trials for some seconds if nothing else tells."
+)
 @JSON
-def plan(sweep: Path, storage: str | None, keys: bool, as_json: bool) -> None:
+def plan(sweep: Path, storage: str | None, keys: bool, measure: bool, as_json: bool) -> None:
     """Say what a sweep consists of, and how many hours it still takes.
 
-    The hours go by the trials that are done, else by what `mica-sweep bench` measured on this machine.
+    The hours go by the trials that are done, else by what `mica-sweep bench` measured on this machine, else,
+    roughly, by a few of the trials, each tried here for a second or so.
     """
     from mica.bench.forecast import forecast
     from mica.bench.measurements import saved
@@ -130,7 +134,10 @@ def plan(sweep: Path, storage: str | None, keys: bool, as_json: bool) -> None:
     from mica.sweep.results import open_results
 
     results = open_results(sweep, storage)
-    found = planned(results, forecast(results, saved()))
+    with err.status("counting hours") as shown:
+        announce = (lambda what: shown.update(f"trying {what}")) if measure else None
+        hours = forecast(results, saved(), announce)
+    found = planned(results, hours)
     if as_json:
         _print_json(found)
     else:

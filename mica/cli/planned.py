@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mica.bench.forecast import Forecast
+from mica.bench.forecast import ROUGH, Forecast
 from mica.cli.states import changed_json, changed_text, state
 from mica.sweep.results import Results
 from mica.trial import TrialSpec
@@ -38,13 +38,7 @@ def planned(results: Results, forecast: Forecast | None) -> dict[str, Any]:
 
 def print_plan(plan: dict[str, Any], results: Results, console: Console) -> None:
     """`planned` for people."""
-    caption = None
-    if plan["missing"]:
-        caption = (
-            f"about {plan['hours_to_go']:,.1f} hours to go, one trial after another: by {plan['hours_by']}"
-            if plan["hours_by"]
-            else "how many hours? `mica-sweep bench` measures it for the paper's networks"
-        )
+    caption = _hours(plan) if plan["missing"] else None
     table = Table(title=f"{plan['name']}: {plan['trials']:,} trials", caption=caption, show_footer=True)
     table.add_column("method", footer="in all", overflow="fold")
     for name in ("trials", *_STATES):
@@ -54,6 +48,18 @@ def print_plan(plan: dict[str, Any], results: Results, console: Console) -> None
     console.print(table)
     for line in (*plan["remarks"], *changed_text(results)):
         console.print(f"note: {line}", style="yellow", highlight=False, soft_wrap=True)
+
+
+def _hours(plan: dict[str, Any]) -> str:
+    """`about 12.3 hours to go, one trial after another; rough: measured for 6 s just now on cpu`."""
+    hours, basis = plan["hours_to_go"], plan["hours_by"]
+    if not basis:
+        return "how many hours? not measured; `mica-sweep bench` does it for the paper's networks"
+    about = "less than a minute" if hours < 1 / 60 else f"about {60 * hours:.0f} minutes"
+    if hours >= 1:
+        about = f"about {hours:,.1f} hours"
+    by = "; " if basis.startswith(ROUGH) else ": by "
+    return f"{about} to go, one trial after another{by}{basis}"
 
 
 def list_trials(results: Results) -> Iterator[str]:

@@ -25,6 +25,14 @@ CIFAR10 = Cifar(
     classes=10,
     mean=(0.491, 0.482, 0.447),
     std=(0.247, 0.243, 0.262),
+    sums={
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "test_batch": "40351d587109b95175f43aff81a1287e",
+    },
 )
 CIFAR100 = Cifar(
     name="cifar100",
@@ -33,6 +41,7 @@ CIFAR100 = Cifar(
     classes=100,
     mean=(0.507, 0.487, 0.441),
     std=(0.267, 0.256, 0.276),
+    sums={"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
 )
 
 

@@ -26,17 +26,19 @@ ready: set[torch.dtype] = set()
 """Types that this process need not have compiled any more."""
 
 
+def compiled(dtype: torch.dtype) -> bool:
+    """Whether the kernels' machine code for this type is there already."""
+    return dtype in ready or ((done := _done(dtype)) is not None and done.exists())
+
+
 def compile_apart(dtype: torch.dtype) -> None:
     """Have the kernels' machine code for this type in numba's cache, where there is a place for it."""
-    folder = kernels.forward.stats.cache_path  # type: ignore[attr-defined]
-    if dtype in ready or folder is None:
+    if compiled(dtype) or (done := _done(dtype)) is None:
+        ready.add(dtype)
         return
     ready.add(dtype)
-    done = Path(folder, f"{_code()}.{str(dtype).removeprefix('torch.')}")
-    if done.exists():
-        return
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        done.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(done.with_suffix(".lock"), timeout=_PATIENCE):
             if not done.exists():
                 paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -45,6 +47,12 @@ def compile_apart(dtype: torch.dtype) -> None:
                 write_file(done)
     except (OSError, subprocess.CalledProcessError, Timeout) as error:  # this process compiles for itself
         logging.getLogger(__name__).info("the kernels could not be compiled apart: %s", error)
+
+
+def _done(dtype: torch.dtype) -> Path | None:
+    """The file that says so; None where there is no place for a cache."""
+    folder = kernels.forward.stats.cache_path  # type: ignore[attr-defined]
+    return Path(folder, f"{_code()}.{str(dtype).removeprefix('torch.')}") if folder else None
 
 
 def _code() -> str:

@@ -90,3 +90,19 @@ def test_a_plan_says_what_is_to_be_known_before_it_runs(sweep: Path) -> None:
     assert remarks[1] == "planned_models:sound at 10^5: 1 edge for 2 layers: everything collapses"
     shown = call("plan", sweep).stdout
     assert all(f"note: {remark}" in shown for remark in remarks)
+
+
+def test_what_nothing_tells_is_tried_for_some_seconds_and_said_to_be_rough(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mica.bench.rough._SECONDS", 0.2)
+    monkeypatch.setattr("mica.bench.measurements.saved", lambda: None)
+    write(sweep.parent, models="'planned_models:sound'", ratios="[10]", protocol="{epochs: 1}")
+    plan = json.loads(call("plan", sweep, "--json").stdout)
+    assert plan["hours_to_go"] > 0 and plan["hours_by"].startswith("rough: measured for ")
+    assert "to go, one trial after another; rough: measured for" in " ".join(
+        call("plan", sweep).stdout.split()
+    )
+    untold = json.loads(call("plan", sweep, "--json", "--no-measure").stdout)
+    assert (untold["hours_to_go"], untold["hours_by"]) == (None, None)
+    assert "how many hours? not measured" in call("plan", sweep, "--no-measure").stdout

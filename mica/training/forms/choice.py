@@ -18,7 +18,13 @@ _NEARLY_DENSE = 0.9
 
 
 def enter(
-    model: nn.Module, graph: LayerGraph, state: TrainState, device: str, *, smaller: bool = True
+    model: nn.Module,
+    graph: LayerGraph,
+    state: TrainState,
+    device: str,
+    *,
+    smaller: bool = True,
+    by_edges: bool = True,
 ) -> Form:
     """A form that trains a network from a state on.
 
@@ -31,16 +37,20 @@ def enter(
         state: to go on from, in whatever form it was left.
         device: where to train.
         smaller: whether another network may stand for it.
+        by_edges: whether that may be one that trains edge by edge, which takes a machine half a minute the
+            first time (`mica.edgewise.compiling`).
     """
-    return Form(_body(model, graph, state, device, smaller), model, state)
+    return Form(_body(model, graph, state, device, smaller, by_edges), model, state)
 
 
-def _body(model: nn.Module, graph: LayerGraph, state: TrainState, device: str, smaller: bool) -> Body:
+def _body(
+    model: nn.Module, graph: LayerGraph, state: TrainState, device: str, smaller: bool, by_edges: bool
+) -> Body:
     if not smaller or refusal(graph, model):
         places = kept_places(graph, model, state.masks, state.tensors)
         return plain(model, state.masks, places, device)
     small = compact(model, state.masks, graph, state.tensors)
-    sparse = edgewise(small) if device == "cpu" else None
+    sparse = edgewise(small) if device == "cpu" and by_edges else None
     if sparse:
         return edge_by_edge(sparse)
     if small.masks.total > _NEARLY_DENSE * state.masks.total:
