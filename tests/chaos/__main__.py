@@ -19,16 +19,21 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos import rounds
+from tests.chaos import mlflow_rounds, ray_rounds, rounds, storage_rounds
 from tests.chaos.drivers import Stage, Zygote
 from tests.chaos.faults import FAULTS
-from tests.chaos.rounds import Outcome, Scene
+from tests.chaos.scene import Outcome, Scene
 from tests.chaos.sweeps import write_sweep
 from tests.chaos.verdict import Verdict, rows_of
 
 ROUNDS: dict[str, Callable[[Scene], Outcome]] = {
     "drivers": rounds.drivers_round,
     "epochs": rounds.epochs_round,
+    "bucket": storage_rounds.bucket_round,
+    "disk": storage_rounds.disk_round,
+    "permission": storage_rounds.permission_round,
+    "ray": ray_rounds.ray_round,
+    "mlflow": mlflow_rounds.mlflow_round,
 }
 """By name, as `--only` takes them."""
 TELLING = {
@@ -161,6 +166,8 @@ def _zygotes() -> Iterator[dict[str, Zygote]]:
     finally:
         for zygote in found.values():
             zygote.close()
+        storage_rounds.end_services()
+        mlflow_rounds.end_services()
 
 
 if __name__ == "__main__":

@@ -6,39 +6,14 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mica.trial import checkpoint
-from tests.chaos import diary
-from tests.chaos.drivers import Driver, Stage, Zygote
+from tests.chaos.drivers import Driver, Stage
+from tests.chaos.scene import CLAIM, Outcome, Scene, disturb, done, finish, running
 from tests.chaos.sweeps import CONVOLUTIONS, MLP, write_sweep
-from tests.chaos.verdict import Verdict, Watcher, judge
-
-CLAIM = 3.0
-"""Seconds of a claim in these rounds."""
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What a round works with."""
-
-    folder: Path
-    seed: int
-    zygotes: dict[str, Zygote]
-    expect: Callable[[str, dict[str, Any]], dict[str, dict[str, Any]]]
-    """A sweep's text and options → the rows of an undisturbed run."""
-    fault: str | None = None
-
-
-@dataclass
-class Outcome:
-    """What was done in a round, and what came of it."""
-
-    events: Counter[str]
-    verdict: Verdict
+from tests.chaos.verdict import Watcher, judge
 
 
 def drivers_round(scene: Scene) -> Outcome:
@@ -58,18 +33,18 @@ def drivers_round(scene: Scene) -> Outcome:
             stage.start(slow, clock=_clock(draw, events, scene))
         wake: list[tuple[float, Driver]] = []
         budget = draw.randint(8, 16)
-        while not _done(file, expected) and sum(events.values()) < budget:
+        while not done(file, expected) and sum(events.values()) < budget:
             time.sleep(draw.uniform(0.1, 0.9))
             wake = _wake(wake)
-            living = [driver for driver in stage.drivers if driver.code is None]
+            living = running(stage)
             stopped = [driver for _, driver in wake]
             if awake := [driver for driver in living if driver not in stopped]:
                 _strike(draw, draw.choice(awake), events, wake, stage, crowd=number)
-            while len([driver for driver in stage.drivers if driver.code is None]) < number:
+            while len(running(stage)) < number:
                 stage.start(slow, clock=_clock(draw, events, scene))
         for _, driver in wake:
             driver.send(signal.SIGCONT)
-        _finish(stage, file, expected)
+        finish(stage)
     return Outcome(events, judge(file, expected, watcher, stage.diary))
 
 
@@ -81,8 +56,7 @@ def _strike(
     kind = draw.choice(["SIGKILL", "SIGKILL", "SIGSTOP", "SIGTERM", "SIGINT"])
     name = f"driver {kind}" if kind != "SIGKILL" else f"driver SIGKILL, {crowd} on the store"
     events[name] += 1
-    diary.tell(stage.diary, "disturbed", whom=driver.pid)
-    driver.send(signal.Signals[kind])
+    disturb(stage, driver, kind)
     if kind == "SIGSTOP":
         wake.append((time.monotonic() + CLAIM * draw.uniform(1.2, 2), driver))
     else:
@@ -118,7 +92,7 @@ def epochs_round(scene: Scene) -> Outcome:
     stage = Stage(scene.folder, scene.zygotes, fault=scene.fault)
     with stage, Watcher(scene.folder / "results/chaos") as watcher:
         for _ in range(draw.randint(8, 14)):
-            if _done(file, expected):
+            if done(file, expected):
                 break
             order, where = draw.choice([("die_after_epochs", "after"), ("die_at", "within")])
             driver = stage.start((order, draw.randint(1, 8 if where == "after" else 80)))
@@ -126,7 +100,7 @@ def epochs_round(scene: Scene) -> Outcome:
                 events[f"driver SIGKILL {where} an epoch"] += 1
             if draw.random() < 0.5 and (kind := _damage(draw, scene.folder / "results/chaos")):
                 events[f"checkpoint {kind}"] += 1
-        _finish(stage, file, expected)
+        finish(stage)
     return Outcome(+events, judge(file, expected, watcher, stage.diary))
 
 
@@ -163,18 +137,3 @@ def _of_version(content: bytes, version: int) -> bytes:
         return content
     start, end = signature.span(1)
     return checkpoint._signed(other[:start] + b"0" * 64 + other[end:])
-
-
-def _done(file: Path, expected: dict[str, Any]) -> bool:
-    """Whether every trial has its record, by the names of the files."""
-    return len(list(file.parent.glob("results/chaos/records/*/*.json"))) >= len(expected)
-
-
-def _finish(stage: Stage, file: Path, expected: dict[str, Any], seconds: float = 90) -> None:
-    """The same line again, undisturbed, until it says that all is done."""
-    for driver in stage.drivers:
-        driver.wait(seconds / 2)
-    last = stage.start()
-    code = last.wait(seconds)
-    if code != 0:
-        raise AssertionError(f"the same line again ended with {code}: {stage.folder / 'output.txt'}")

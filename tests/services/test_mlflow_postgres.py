@@ -15,8 +15,8 @@ from mica.sweep.sweep import open_sweep
 from mica.sweep.track import process
 from mica.sweep.track.process import Tracker
 from mica.sweep.track.projection import Tally, sync
-from tests.services.conftest import PASSWORD, Database, Server
 from tests.services.processes import descendants, wait_until_gone
+from tests.services.running import PASSWORD, Database, Server
 from tests.sweep.sample import write
 from tests.sweep.track.mlflow_records import by_key, made, race, runs
 

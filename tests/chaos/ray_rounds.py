@@ -1,0 +1,97 @@
+"""Rounds on Ray: a trial's process, a raylet, the head, the driver are killed or stopped."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+from tests.chaos.drivers import ROOT, Stage
+from tests.chaos.scene import CLAIM, Outcome, Scene, done, finish
+from tests.chaos.sweeps import MLP, write_sweep
+from tests.chaos.verdict import Watcher, judge
+from tests.services.processes import descendants
+
+_STALL = 5.0
+"""Seconds without progress after which a trial's process is given up."""
+
+
+def ray_round(scene: Scene) -> Outcome:
+    """A driver with a Ray of its own, two trials at a time."""
+    draw, events = random.Random(scene.seed), Counter[str]()
+    options = {"claim": CLAIM, "checkpoint": 0.5, "stall": _STALL, "seeds": 4}
+    expected = scene.expect(MLP, options)
+    file = write_sweep(scene.folder, MLP, **options)
+    with Watcher(scene.folder / "results/chaos") as watcher:
+        driver = _start(scene.folder)
+        for _ in range(draw.randint(5, 9)):
+            time.sleep(draw.uniform(0.5, 3))
+            if driver.poll() is not None:
+                if done(file, expected):
+                    break
+                driver = _start(scene.folder)
+                continue
+            kind = draw.choice([*_KINDS, "trial's process SIGKILL", "trial's process SIGSTOP, to the end"])
+            if _strike(kind, driver):
+                events[kind] += 1
+        _end(driver, 120)
+        with Stage(scene.folder, scene.zygotes, fault=scene.fault) as stage:
+            finish(stage, 240)
+    return Outcome(events, judge(file, expected, watcher, stage.diary))
+
+
+def _start(folder: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with open(folder / "output.txt", "ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "mica.cli", "run", "sweep.yaml"],
+            cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+
+
+def _strike(kind: str, driver: subprocess.Popen[bytes]) -> bool:
+    """Do this to one of a driver's processes; False: there is none of its kind now."""
+    if kind.startswith("driver"):
+        driver.send_signal(signal.Signals[kind.split()[-1]])
+        _end(driver, 60)
+        return True
+    title, number = _KINDS[kind]
+    found = [pid for pid in descendants(driver.pid) if title in _title(pid)]
+    if not found:
+        return False
+    with suppress(ProcessLookupError):
+        os.kill(found[-1], number)
+    return True
+
+
+_KINDS = {
+    "trial's process SIGKILL": ("ray::_Lane", signal.SIGKILL),
+    "trial's process SIGSTOP, to the end": ("ray::_Lane", signal.SIGSTOP),
+    "raylet SIGKILL": ("raylet/raylet", signal.SIGKILL),
+    "head (GCS) SIGKILL": ("gcs_server", signal.SIGKILL),
+    "driver on Ray SIGKILL": ("", signal.SIGKILL),
+    "driver on Ray SIGTERM": ("", signal.SIGTERM),
+}
+"""What is done → a part of the process's title, and the signal."""
+
+
+def _title(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return ""
+
+
+def _end(driver: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait for a driver's end; one that has none is killed, with all that it has started."""
+    try:
+        driver.wait(seconds)
+    except subprocess.TimeoutExpired:
+        for pid in [*descendants(driver.pid), driver.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        driver.wait()
+        raise AssertionError(f"the driver did not end within {seconds:.0f} s") from None
