@@ -1,16 +1,18 @@
 """Run a sweep: read the store, subtract, run what is missing."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from mica.data.location import shown
-from mica.errors import SweepStopped, UserError
+from mica.errors import UserError
 from mica.sweep.drive.executor import Executor, Job
+from mica.sweep.drive.progress import Running
+from mica.sweep.drive.signals import Interruption
 from mica.sweep.drive.source import GridSource
 from mica.sweep.drive.stopping import Stopping
 from mica.sweep.drive.user_code import modules_of
@@ -22,6 +24,9 @@ from mica.sweep.store.lease import Lease
 from mica.sweep.store.records import Store
 from mica.trial.record import Record
 from mica.trial.spec import TrialSpec
+
+_HURRY_SECONDS = 3.0
+"""What MLflow gets to hear of the last trials, where the sweep ends early."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,9 @@ class Listener(Protocol):
     def finished(self, record: Record) -> None:
         """One of them has its record; called from any thread, one call at a time."""
 
+    def progress(self, running: list[Running]) -> None:
+        """These run now; called about once a second, from any thread."""
+
     def warn(self, text: str) -> None:
         """Something went wrong that costs no record."""
 
@@ -116,6 +124,7 @@ def run_sweep(
     here: bool = False,
     address: str | None = None,
     retry: Retry = Retry(),
+    interruption: Interruption | None = None,
 ) -> int:
     """Run the missing trials; returns how many of them have no new record, which are those not come to.
 
@@ -124,26 +133,34 @@ def run_sweep(
     Args:
         here: in this process, one after the other, without Ray.
         address: of a Ray cluster.
+        interruption: whoever wishes that it end; by default KeyboardInterrupt alone tells of it.
 
     Raises:
         UserError: one of those checks fails, or another driver holds the store.
-        SweepStopped: the first trials all fail alike, or another driver takes the store over.
+        SweepIncomplete: records cannot be written, Ray dies, or another driver takes the store over.
+        SweepStopped: the first trials all fail alike.
     """
-    missing = sweep.missing(retry)
-    if not missing:
+    left = sweep.missing(retry)
+    if not left:
         return 0
+    interruption = interruption or Interruption()
     job = Job(sweep.spec.name, sweep.store, sweep.grid.sources, sweep.spec.resources, sweep.spec.times)
-    with _executor(job, missing.values(), here, address) as executor:
+    with suppress(KeyboardInterrupt), _executor(job, left.values(), here, address) as executor:
         with listener.busy("reading the data, tracing the networks"):
-            executor.check(missing.values())
+            executor.check(left.values())
             sweep.store.folder.check_writable()
-        with Lease(sweep.store.folder) as lease, _folding(sweep.store), _tracker(sweep, listener) as track:
+        with (
+            Lease(sweep.store.folder) as lease,
+            _folding(sweep.store, listener),
+            _tracker(sweep, listener, interruption) as track,
+        ):
             # Another driver may have run some of them while this one waited for Ray and the data.
             sweep.index.update()
             left = sweep.missing(retry)
             if left:
-                with listener.running(len(left)):
-                    _run(sweep, left, executor, [listener.finished, track], Stopping(lambda: lease.held))
+                stopping = Stopping(lambda: lease.held)
+                with listener.running(len(left)), interruption.gently(stopping.interrupt):
+                    _run(sweep, left, executor, listener, track, stopping)
     return len(left)
 
 
@@ -151,7 +168,8 @@ def _run(
     sweep: Sweep,
     left: dict[str, TrialSpec],
     executor: Executor,
-    told: Sequence[Callable[[Record], None]],
+    listener: Listener,
+    track: Callable[[Record], None],
     stopping: Stopping,
 ) -> None:
     """Run the trials that are left; those that have their record go, and everybody is told of it."""
@@ -161,12 +179,12 @@ def _run(
         key = record.spec.key
         del left[key]
         sweep.index.note(key, record)
-        for tell in (source.tell, stopping.ended, *told):
+        for tell in (source.tell, stopping.ended, listener.finished, track):
             tell(record)
 
-    executor.run(source, hear, stopping)
-    if stopping.reason:
-        raise SweepStopped(stopping.reason)
+    executor.run(source, hear, stopping, listener.progress)
+    if stopping.error:
+        raise stopping.error
 
 
 @contextmanager
@@ -180,19 +198,24 @@ def _executor(job: Job, trials: Iterable[TrialSpec], here: bool, address: str | 
     from mica.sweep.drive.ray_cluster import cluster
     from mica.sweep.drive.ray_tune import RayTune
 
-    with cluster(address, modules_of(trials)) as grows:
-        yield RayTune(job, grows=grows)
+    with cluster(address, modules_of(trials)) as connection:
+        yield RayTune(job, connection)
 
 
 @contextmanager
-def _folding(store: Store) -> Iterator[None]:
+def _folding(store: Store, listener: Listener) -> Iterator[None]:
     """Folds the records once MLflow has been told of them: it is told of loose ones only."""
     yield
-    store.fold()
+    try:
+        store.fold()
+    except OSError as error:  # it only speeds reading
+        listener.warn(f"the records could not be gathered: {error}; the next run does that")
 
 
 @contextmanager
-def _tracker(sweep: Sweep, listener: Listener) -> Iterator[Callable[[Record], None]]:
+def _tracker(
+    sweep: Sweep, listener: Listener, interruption: Interruption
+) -> Iterator[Callable[[Record], None]]:
     """Sends records to MLflow in the background, or nowhere when it is off."""
     uri = sweep.mlflow_uri
     if uri is None:
@@ -202,15 +225,17 @@ def _tracker(sweep: Sweep, listener: Listener) -> Iterator[Callable[[Record], No
 
     tracker = Tracker(uri, sweep.spec.name, sweep.store.folder.place)
     tracker.start()
+    hurry = True
     try:
         for key in sweep.index.loose:
             tracker.log(key)  # what an earlier run was stopped before it could show
         yield lambda record: tracker.log(record.spec.key)
+        hurry = interruption.came
     finally:
         with listener.busy("showing the rest in MLflow"):
-            tally = tracker.close()
+            tally = tracker.close(_HURRY_SECONDS, rest=False) if hurry else tracker.close()
         if tally.failed:
             listener.warn(
-                f"MLflow at {shown(uri)} missed {tally.failed} trials ({tally.error}); "
-                "`mica-sweep sync` will catch up"
+                f"MLflow at {shown(uri)} missed {tally.failed} trials"
+                f"{f' ({tally.error})' if tally.error else ''}; `mica-sweep sync` will catch up"
             )

@@ -25,11 +25,14 @@ class Parts:
     test: ImageSet
 
 
-def train(form: Form, parts: Parts, protocol: Protocol, seed: int) -> Iterator[Epoch]:
+def train(
+    form: Form, parts: Parts, protocol: Protocol, seed: int, on_step: Callable[[], None] | None = None
+) -> Iterator[Epoch]:
     """Train a form, on the images' device, from the epoch on that its state had come to.
 
     Yields after every epoch, when `form.leave()` has the state with it, and ends early with one that is not
     `finite`. Data order, augmentation and dropout come from streams of the seed and the epoch alone.
+    `on_step` is called after every step.
     """
     if form.rows and not form.rows[-1].finite:
         return
@@ -40,7 +43,7 @@ def train(form: Form, parts: Parts, protocol: Protocol, seed: int) -> Iterator[E
         for group in optimiser.param_groups:
             group["lr"] = protocol.lr_at(index)
         with torch_seeded(seed, f"dropout/{index}", parts.train.labels.device.type):
-            metrics = _one_epoch(network, optimiser, parts.train, protocol, seed, index)
+            metrics = _one_epoch(network, optimiser, parts.train, protocol, seed, index, on_step)
         epoch = Epoch(
             number=index + 1,
             lr=protocol.lr_at(index),
@@ -73,7 +76,13 @@ def step(
 
 
 def _one_epoch(
-    model: nn.Module, optimiser: torch.optim.SGD, images: ImageSet, protocol: Protocol, seed: int, epoch: int
+    model: nn.Module,
+    optimiser: torch.optim.SGD,
+    images: ImageSet,
+    protocol: Protocol,
+    seed: int,
+    epoch: int,
+    on_step: Callable[[], None] | None,
 ) -> Metrics:
     device = images.labels.device
     model.train()
@@ -82,4 +91,6 @@ def _one_epoch(
     batches = images.training_batches(protocol.batch_size, seed=seed, epoch=epoch, augment=augment)
     for pixels, labels in batches:
         totals += sums(step(model, optimiser, pixels, labels, protocol.precision), labels)
+        if on_step:
+            on_step()
     return metrics_of(totals, len(images))  # the epoch's only wait for the device

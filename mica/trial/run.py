@@ -26,6 +26,7 @@ def run(
     device: str | None = None,
     folder: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    on_step: Callable[[], None] | None = None,
 ) -> Record:
     """Build the trial's mask, train the sparse network, and return its record.
 
@@ -38,6 +39,7 @@ def run(
         device: `cpu`, `cuda`, `cuda:1`, …; a GPU where there is one by default.
         folder: where `spec.keep` puts `masks.npz` and `weights.pt`.
         on_epoch: called after every epoch.
+        on_step: called after every training step; what it raises ends the trial.
 
     Raises:
         UserError: what the spec names is unknown, missing or impossible.
@@ -58,7 +60,7 @@ def run(
         outcome = "collapsed"
     elif spec.protocol.epochs:
         form = enter(trial.model, trial.graph, trial.begin(), device, smaller=spec.compact)
-        for epoch in train(form, trial.parts(), spec.protocol, spec.seed):
+        for epoch in train(form, trial.parts(), spec.protocol, spec.seed, on_step):
             if on_epoch:
                 on_epoch(epoch)
         outcome = "completed" if form.rows[-1].finite else "diverged"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mica.data import Dataset
+from mica.sweep.drive.pulse import Pulse
 from mica.sweep.drive.user_code import shortened_traceback
 from mica.sweep.store.records import Store, Stored
 from mica.trial import Record, TrialSpec, run
@@ -18,22 +19,37 @@ _PAUSES = (1.0, 5.0)
 
 
 def run_and_store(
-    spec: TrialSpec, sweep: str, store: Store, *, load: Callable[[], Dataset], device: str
+    spec: TrialSpec,
+    sweep: str,
+    store: Store,
+    *,
+    load: Callable[[], Dataset],
+    device: str,
+    pulse: Pulse | None = None,
 ) -> Record:
     """Run one trial and put its record, and the files it keeps, into the store.
 
     An exception of the trial becomes a record with the outcome `failed` and the traceback: it must not
     stop the sweep. What the store raises goes on, because then nothing is recorded. So does what breaks
-    the device: every later trial of this process would fail, so another process has to try again.
+    the device: every later trial of this process would fail, so another process has to try again. And so
+    does `Stopped`, where the `pulse` is told to stop.
     """
     key = spec.key
     stored = store.loose(key)  # nothing is folded while a sweep runs
     if stored is not None and stands(stored.record, spec):
         return stored.record  # an earlier try got this far before its worker died
     started = datetime.now(UTC)
-    with tempfile.TemporaryDirectory(prefix="mica-") as folder:
+    pulse = pulse or Pulse()
+    with pulse.of(key), tempfile.TemporaryDirectory(prefix="mica-") as folder:
         try:
-            record = run(spec, dataset=load(), device=device, folder=Path(folder))
+            record = run(
+                spec,
+                dataset=load(),
+                device=device,
+                folder=Path(folder),
+                on_epoch=pulse.on_epoch,
+                on_step=pulse.on_step,
+            )
         except Exception as error:
             checked_device(device)
             record = failed(spec, shortened_traceback(error), device, started)

@@ -52,8 +52,11 @@ class Lease:
     ) -> None:
         self._released.set()
         self._thread.join()
-        if self._is_ours():
-            self._folder.delete(LEASE)
+        try:
+            if self._is_ours():
+                self._folder.delete(LEASE)
+        except OSError as error:  # it must not hide what went wrong before
+            log.warning("the lease on %s could not be released: %s", self._folder.place, error)
 
     @property
     def held(self) -> bool:

@@ -64,18 +64,18 @@ class Tracker:
         self._keys.append(key)
         self._queue.put(key)
 
-    def close(self, patience: float = 30.0) -> Tally:
+    def close(self, patience: float = 30.0, *, rest: bool = True) -> Tally:
         """Wait until all that was handed over is shown.
 
         A process that takes more than so many seconds gets too little of a busy machine's time: the trials
-        are over, so the rest is then done here, giving way to nobody.
+        are over, so the rest is then done here, giving way to nobody; or not at all, without `rest`.
         """
         self._queue.put(_END)
         self._thread.join(patience)
         self._given_up = self._thread.is_alive()
         self._process.kill()
         self._thread.join()
-        if self._given_up:
+        if self._given_up and rest:
             projection = Projection(self._uri, self._sweep, pause=math.inf)
             for key in self._keys:
                 projection.log(key, partial(_read, Store(self._store), key))

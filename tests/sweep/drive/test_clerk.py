@@ -80,9 +80,9 @@ class Bench:
         with self._lock:
             self.desk.close()
 
-    def clear(self) -> None:
+    def stop(self) -> None:
         with self._lock:
-            self.desk.clear()
+            self.desk.stop()
 
     def news(self):
         with self._lock:

@@ -7,6 +7,15 @@ from mica.sweep.drive.desk import Desk, Ended
 A, B, C = ((key, key.encode()) for key in "abc")
 
 
+class Clock:
+    """Says what it is told to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
 def desk() -> Desk:
     """Three trials, each of which may kill three workers."""
@@ -35,7 +44,7 @@ def test_a_lane_leaves_once_no_more_can_come(desk: Desk) -> None:
 def test_a_sweep_that_stops_hands_out_nothing_more(desk: Desk) -> None:
     worker = desk.enter(1)
     assert desk.take(worker) == A
-    desk.clear()
+    desk.stop()
     assert desk.take(worker, stored("a")) == "leave"
 
 
@@ -93,11 +102,12 @@ def test_one_that_ends_shows_that_they_can(desk: Desk) -> None:
 
 
 def test_news_are_told_once_with_what_the_trials_took() -> None:
-    times = iter([0.0, 2.0, 6.0])
-    desk = Desk(attempts=1, clock=lambda: next(times))
+    clock = Clock()
+    desk = Desk(attempts=1, clock=clock)
     desk.add([A, B])
     worker = desk.enter(1)
     desk.take(worker)
+    clock.now = 2
     desk.take(worker, stored("a"))
     assert desk.news().seconds == 2
     assert (desk.news().ended, desk.news().seconds) == ([], None)

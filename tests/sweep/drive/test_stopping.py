@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from mica.errors import SweepIncomplete
 from mica.sweep.drive.stopping import Stopping
 from tests.sweep.sample import record
 
@@ -46,6 +47,7 @@ def test_so_does_another_driver() -> None:
 
 def test_the_first_reason_counts() -> None:
     stopping = Stopping(lambda: True)
-    stopping.stop("one")
-    stopping.stop("two")
+    stopping.stop(SweepIncomplete("one"))
+    stopping.stop(SweepIncomplete("two"))
+    assert not stopping.interrupt() or stopping.error
     assert stopping.reason == "one"
