@@ -37,7 +37,7 @@ _ENVIRONMENT = {
 """Defaults for what the user has not set."""
 
 
-_START_SECONDS, _CONNECT_SECONDS = 180.0, 30.0
+_START_SECONDS, _CONNECT_SECONDS = 180.0, 20.0
 """How long a Ray of one's own may take to start, and one that answers to let this process in."""
 _END_SECONDS = 8.0
 """How long Ray may take to end in order."""

@@ -12,7 +12,7 @@ _PERIOD = 2.0
 """Seconds between two looks."""
 _ANSWER = 2.0
 """Seconds that a connection may take."""
-_REACH = 8.0
+_REACH = 5.0
 """Seconds for which to try to reach a cluster."""
 
 

@@ -49,5 +49,12 @@ def test_the_first_reason_counts() -> None:
     stopping = Stopping(lambda: True)
     stopping.stop(SweepIncomplete("one"))
     stopping.stop(SweepIncomplete("two"))
-    assert not stopping.interrupt() or stopping.error
+    assert stopping.interrupt()
+    assert isinstance(stopping.error, SweepIncomplete)
     assert stopping.reason == "one"
+
+
+def test_a_wish_that_it_stop_is_no_error() -> None:
+    stopping = Stopping()
+    assert stopping.interrupt()
+    assert (stopping.reason, stopping.error) == ("interrupted", None)
