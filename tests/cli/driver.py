@@ -1,5 +1,6 @@
 """A real `mica-sweep run`, in a process of its own, to send signals to."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,16 +12,24 @@ from pathlib import Path
 
 import psutil
 
+from tests.sweep import user_models
 from tests.sweep.sample import write
-
-LANE = "ray::ResourceTrainable"
 
 
 def slow_sweep(folder: Path, **lines: str) -> Path:
-    """Trials that take hours, at some milliseconds a step; two run at a time where there are two cores."""
+    """One trial, which takes hours at some milliseconds a step; `trial_processes` says where it runs."""
+    user_models.write(folder)
+    fixed = {"models": "models_of_mine:lasting", "methods": "rpi-erk", "ratios": "4", "seeds": "[0]"}
     protocol = "{epochs: 100000, batch_size: 8}"
-    more = {"ratios": "4", "seeds": "[0, 1]", "resources": "{gpu: 0}", "protocol": protocol, **lines}
+    more = {**fixed, "resources": "{gpu: 0}", "protocol": protocol, **lines}
     return write(folder, storage=str(folder / "results"), **more)
+
+
+def trial_processes(folder: Path) -> list[int]:
+    """Processes that the trial has begun in, the last one last."""
+    with contextlib.suppress(FileNotFoundError):
+        return list(dict.fromkeys(int(line) for line in (folder / "processes").read_text().split()))
+    return []
 
 
 class Driver:
