@@ -32,6 +32,10 @@ class SweepStopped(Exception):
     """A sweep ended before its trials did, for a reason that the message gives. What is done is kept."""
 
 
+class SweepIncomplete(SweepStopped):
+    """A sweep ended early for a reason outside its trials: once that is gone, the same line again goes on."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A tail for messages, `; did you mean 'x'?`, or nothing when no known name is near."""
     match = difflib.get_close_matches(name, list(known), n=1)

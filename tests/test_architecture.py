@@ -38,7 +38,7 @@ CORE = FLOOR["mica.trial"]
 """The highest floor that runs a trial in one process, with no Ray, MLflow, YAML or terminal."""
 
 ONLY_HERE = {
-    "ray": {"mica.sweep.drive.ray_cluster", "mica.sweep.drive.ray_tune"},
+    "ray": {f"mica.sweep.drive.{name}" for name in ("lane", "ray_cluster", "ray_nodes", "ray_tune")},
     "mlflow": {"mica.sweep.track.runs"},
     "yaml": {"mica.sweep.plan.bounded_yaml", "mica.sweep.plan.yaml_file"},
     "click": {"mica.cli.main", "mica.report.report"},

@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.console import Console
@@ -14,8 +14,12 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 from mica import __version__
-from mica.errors import SweepStopped, UserError
+from mica.errors import SweepIncomplete, SweepStopped, UserError
 from mica.wording import shown
+
+if TYPE_CHECKING:
+    from mica.sweep.drive.signals import Interruption
+    from mica.sweep.sweep import Sweep
 
 EXIT_TRIALS_FAILED = 1
 EXIT_WRONG_USE = 2
@@ -29,17 +33,27 @@ err = Console(stderr=True, markup=False, emoji=False)
 class _Group(click.Group):
     """Turns a user's mistake into one message and exit code 2, without a traceback."""
 
+    def __call__(self, *args: Any, **extra: Any) -> Any:
+        """The whole process."""
+        try:
+            return super().__call__(*args, **extra)
+        except SystemExit as end:
+            _leave(end)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # the reader of a pipe has seen enough
             sys.stderr.close()
             ctx.exit(0)
+        except KeyboardInterrupt:
+            err.print("interrupted", style="yellow")
+            ctx.exit(EXIT_INTERRUPTED)
         except (SweepStopped, UserError, OSError) as error:
             err.print(
                 Text.assemble(("error: ", "bold red"), shown(str(error))), highlight=False, soft_wrap=True
             )
-            ctx.exit(EXIT_TRIALS_FAILED if isinstance(error, SweepStopped) else EXIT_WRONG_USE)
+            ctx.exit(_code_of(error))
 
 
 SWEEP = click.argument("sweep", type=click.Path(path_type=Path))
@@ -85,25 +99,47 @@ def run(
 
     Type it again after any interruption, or after adding to the file: finished trials are kept.
     """
-    from mica.cli.progress import TerminalProgress
-    from mica.report.apart import report_apart
-    from mica.sweep.sweep import Retry, open_sweep, run_sweep
+    from mica.sweep.drive.signals import caught
 
     if here and address:
         raise click.UsageError("--here runs without Ray, so there is no --address to go to")
-    opened, retry = open_sweep(sweep, storage), Retry(failed=retry_failed, changed=retry_changed)
+    with caught() as interruption:
+        sys.exit(_run(sweep, storage, here, address, (retry_failed, retry_changed), interruption))
+
+
+def _run(
+    sweep: Path,
+    storage: str | None,
+    here: bool,
+    address: str | None,
+    retried: tuple[bool, bool],
+    interruption: "Interruption",
+) -> int:
+    """Returns the exit code."""
+    from mica.cli.progress import TerminalProgress
+    from mica.sweep.sweep import Retry, open_sweep, run_sweep
+
+    opened, retry = open_sweep(sweep, storage), Retry(*retried)
     missing, total = len(opened.missing(retry)), len(opened.grid.trials)
     name = opened.spec.name
     out.print(f"{name}: {total} trials, {total - missing} done, {missing} to run", highlight=False)
     for source in opened.grid.sources.values():
         out.print(f"data: {source.description}", highlight=False)
-    left = run_sweep(opened, TerminalProgress(out), here=here, address=address, retry=retry)
-    store = opened.store.place.address
-    if code := report_apart(name, store, opened.grid.trials, opened.mlflow_uri, sweep):
-        sys.exit(code)
+    interruption.last_words = lambda: _interrupted(len(opened.missing(retry)))
+    left = run_sweep(
+        opened, TerminalProgress(out), here=here, address=address, retry=retry, interruption=interruption
+    )
+    if left and interruption.came:  # whoever stops a sweep has no time for figures
+        err.print(_interrupted(left), style="yellow")
+        return EXIT_INTERRUPTED
+    try:
+        _report(opened, sweep)
+    except KeyboardInterrupt:
+        err.print(f"interrupted: `mica-sweep report {sweep}` draws the results", style="yellow")
+        return EXIT_INTERRUPTED
     if left:
-        err.print(f"interrupted: {left} trials are missing; the same line again goes on", style="yellow")
-        sys.exit(EXIT_INTERRUPTED)
+        err.print(_interrupted(left), style="yellow")
+        return EXIT_INTERRUPTED
     if changed := opened.changed:
         out.print(f"{changed} trials ran with other code of yours than now; --retry-changed runs them again")
     if failed := opened.index.count("failed"):  # those of earlier runs too
@@ -111,7 +147,23 @@ def run(
             f"{failed} trials failed; `mica-sweep status {sweep}` says why, --retry-failed runs them again",
             style="red",
         )
-        sys.exit(EXIT_TRIALS_FAILED)
+        return EXIT_TRIALS_FAILED
+    return 0
+
+
+def _report(opened: "Sweep", sweep: Path) -> None:
+    """Draw the results; the trials are done whatever becomes of that, and the process has said why."""
+    from mica.report.apart import report_apart
+
+    place = opened.store.place.address
+    try:
+        report_apart(opened.spec.name, place, opened.grid.trials, opened.mlflow_uri, sweep)
+    except OSError as error:
+        err.print(f"the results could not be drawn: {error}", style="yellow", soft_wrap=True)
+
+
+def _interrupted(left: int) -> str:
+    return f"interrupted: {left} trials are missing; the same line again goes on"
 
 
 @main.command()
@@ -330,6 +382,25 @@ def ui(sweep: Path, storage: str | None, port: int) -> None:
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # else eight processes more
     where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     os.execvp(sys.executable, [sys.executable, "-m", "mlflow", "ui", *where])
+
+
+def _code_of(error: Exception) -> int:
+    if isinstance(error, SweepIncomplete):
+        return EXIT_INTERRUPTED
+    return EXIT_TRIALS_FAILED if isinstance(error, SweepStopped) else EXIT_WRONG_USE
+
+
+def _leave(end: SystemExit) -> NoReturn:
+    """End the process, although a call to a Ray that died may never return."""
+    if "mica.sweep.drive.ray_thread" in sys.modules:
+        from mica.sweep.drive.ray_thread import is_stuck
+
+        if is_stuck():
+            logging.shutdown()
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(end.code if isinstance(end.code, int) else EXIT_TRIALS_FAILED)
+    raise end
 
 
 def _print_note(note: str | None) -> None:

@@ -30,7 +30,8 @@ def report_apart(
     """
     given = pickle.dumps((name, storage, dict(trials), mlflow_uri, place))
     sys.stdout.flush()
-    return subprocess.run(_COMMAND, input=given).returncode
+    # Ctrl-C is for this process, which then ends that one.
+    return subprocess.run(_COMMAND, input=given, start_new_session=True).returncode
 
 
 def main() -> int:
@@ -56,7 +57,8 @@ def main() -> int:
         )
         write_report(results, Console(markup=False, emoji=False))
     except (UserError, OSError) as error:
-        print(f"error: {shown(str(error))}", file=sys.stderr)
+        why = f"tables and figures in {shown(storage)} could not be written: {shown(str(error))}"
+        print(f"{why}; `mica-sweep report {place}` tries again", file=sys.stderr)
         return 2
     return 0
 

@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from mica.sweep.drive.progress import Running
 from mica.trial.record import Record
 
 
@@ -17,6 +18,9 @@ class Listener(Protocol):
 
     def finished(self, record: Record) -> None:
         """One of them has its record; called from any thread, one call at a time."""
+
+    def progress(self, running: list[Running]) -> None:
+        """These run now; called about once a second, from any thread."""
 
     def warn(self, text: str) -> None:
         """Something went wrong that costs no record."""

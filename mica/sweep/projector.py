@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mica.data.location import shown
+from mica.sweep.drive.signals import Interruption
 from mica.sweep.listener import Listener
 from mica.sweep.store.claims import Claims
 from mica.sweep.store.index import Index
@@ -33,7 +34,9 @@ class Projector:
         return is_level(self.place, self.uri, self.sweep, self._outcomes, complete=self._complete)
 
     @contextmanager
-    def open(self, claims: Claims, listener: Listener) -> Iterator[Callable[[Record], None]]:
+    def open(
+        self, claims: Claims, listener: Listener, interruption: Interruption
+    ) -> Iterator[Callable[[Record], None]]:
         """Show each record that is passed on, and those that were there; all is shown when the block ends."""
         if self.uri is None:
             yield lambda record: None
@@ -44,7 +47,7 @@ class Projector:
             yield shower.show
         finally:
             with listener.busy("showing the rest in MLflow"):
-                shower.end(listener.warn)
+                shower.end(listener.warn, hurry=interruption.came)
 
     @property
     def _outcomes(self) -> dict[str, str]:
@@ -80,16 +83,17 @@ class _Shower:
         else:
             self.begin()
 
-    def end(self, warn: Callable[[str], None]) -> None:
+    def end(self, warn: Callable[[str], None], *, hurry: bool) -> None:
         """Show the rest, and note whether that was all."""
         self.begin()
         if self._tracker is None:
             return
         of = self._of
-        tally = self._tracker.close(complete=of._complete)
+        tally = self._tracker.close(of._complete, hurry=hurry)
         if tally.failed:
             warn(
-                f"MLflow at {shown(str(of.uri))} missed {tally.failed} trials ({tally.error}); "
+                f"MLflow at {shown(str(of.uri))} missed {tally.failed} trials"
+                f"{f' ({tally.error})' if tally.error else ''}; "
                 "`mica-sweep sync` will catch up"
             )
         else:

@@ -1,15 +1,17 @@
 """Run a sweep: read the store, subtract, run what is missing."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from mica.data.location import filled_in
-from mica.errors import SweepStopped, UserError
+from mica.errors import UserError
 from mica.sweep.drive.executor import Executor, Job
+from mica.sweep.drive.progress import Running
+from mica.sweep.drive.signals import Interruption
 from mica.sweep.drive.source import GridSource
 from mica.sweep.drive.stopping import Stopping
 from mica.sweep.drive.user_code import modules_of
@@ -18,6 +20,7 @@ from mica.sweep.plan.cost import longest_first
 from mica.sweep.plan.grid import Grid, expand
 from mica.sweep.plan.spec import SweepSpec, load_sweep
 from mica.sweep.projector import Projector
+from mica.sweep.standing import Standing
 from mica.sweep.store.claims import Claims
 from mica.sweep.store.driver import Driver, Watch
 from mica.sweep.store.index import Index, code_of
@@ -113,6 +116,7 @@ def run_sweep(
     here: bool = False,
     address: str | None = None,
     retry: Retry = Retry(),
+    interruption: Interruption | None = None,
 ) -> int:
     """Run the missing trials; returns how many of them have no new record, which are those not come to.
 
@@ -121,42 +125,51 @@ def run_sweep(
     Args:
         here: in this process, one after the other, without Ray.
         address: of a Ray cluster.
+        interruption: whoever wishes that it end; by default KeyboardInterrupt alone tells of it.
 
     Raises:
         UserError: one of those checks fails.
-        SweepStopped: the first trials all fail alike, or records cannot be written.
+        SweepIncomplete: records cannot be written, or Ray dies.
+        SweepStopped: the first trials all fail alike.
     """
-    missing = sweep.missing(retry)
-    if not missing:
+    interruption = interruption or Interruption()
+    left = sweep.missing(retry)
+    if not left:
         if not sweep.projection.level:
-            with _driving(sweep) as claims, sweep.projection.open(claims, listener):
+            with _driving(sweep) as (_, claims), sweep.projection.open(claims, listener, interruption):
                 pass  # an earlier run was stopped before it could show all
         return 0
     job = Job(sweep.spec.name, sweep.store, sweep.grid.sources, sweep.spec.resources, sweep.spec.times)
-    with _executor(job, missing.values(), here, address) as executor:
+    with suppress(KeyboardInterrupt), _executor(job, left.values(), here, address) as executor:
         with listener.busy("reading the data, tracing the networks"):
-            executor.check(missing.values())
+            executor.check(left.values())
             sweep.store.place.check()
             _tidy(sweep)
         with (
-            _driving(sweep) as claims,
-            sweep.projection.open(claims, listener) as show,
-            listener.running(len(missing)),
+            _driving(sweep) as (driver, claims),
+            sweep.projection.open(claims, listener, interruption) as show,
+            listener.running(len(left)),
         ):
-            left = _run(sweep, missing, executor, claims, [listener.finished, show])
-    fold(sweep.store)
-    return left
+            standing = Standing(left)
+            driver.show(standing.say)
+            told = _Told(listener, show, standing)
+            _run(sweep, left, executor, claims, told, interruption)
+    try:
+        fold(sweep.store)
+    except OSError as error:  # it only speeds reading
+        listener.warn(f"the records could not be gathered: {error}; the next run does that")
+    return len(left)
 
 
 @contextmanager
-def _driving(sweep: Sweep) -> Iterator[Claims]:
+def _driving(sweep: Sweep) -> Iterator[tuple[Driver, Claims]]:
     """Shows that this driver lives; gives up what it has claimed in the end."""
     place, times = sweep.store.place, sweep.spec.times
     with Driver(place, sweep.spec.name, times.claim) as driver:
         claims = Claims(place, driver, Watch(place, times.claim))
         try:
             claims.look()
-            yield claims
+            yield driver, claims
         finally:
             claims.drop_all()
 
@@ -168,24 +181,41 @@ def _tidy(sweep: Sweep) -> None:
         fold(sweep.store)
 
 
+@dataclass(frozen=True)
+class _Told:
+    """Whoever is told of a run's course."""
+
+    listener: Listener
+    show: Callable[[Record], None]
+    standing: Standing
+
+    def finished(self, record: Record) -> None:
+        self.listener.finished(record)
+        self.show(record)
+
+    def progress(self, running: list[Running]) -> None:
+        self.standing.progress(running)
+        self.listener.progress(running)
+
+
 def _run(
     sweep: Sweep,
-    missing: Mapping[str, TrialSpec],
+    left: dict[str, TrialSpec],
     executor: Executor,
     claims: Claims,
-    told: Sequence[Callable[[Record], None]],
-) -> int:
-    """Run the missing trials, with other drivers if there are any; everybody is told of each that ends.
+    told: "_Told",
+    interruption: Interruption,
+) -> None:
+    """Run the trials that are left, with other drivers if there are any.
 
-    Returns how many have not ended.
+    Those that have ended go from `left`, and everybody is told of each.
     """
-    left, stopping = dict(missing), Stopping()
+    stopping = Stopping()
 
     def end(stored: Stored) -> None:
         if left.pop(stored.key, None) is not None:
             sweep.index.note(stored)
-            for tell in told:
-                tell(stored.record)
+            told.finished(stored.record)
 
     def hear(record: Record) -> None:
         stopping.ended(record)
@@ -199,13 +229,13 @@ def _run(
 
     longest = longest_first(left, sweep.grid.sources)
     source = GridSource(longest, sweep.index, claims, hear_of_others)
-    executor.run(source, hear, stopping)
+    with interruption.gently(stopping.interrupt):
+        executor.run(source, hear, stopping, told.progress)
     with suppress(OSError):
         claims.look()
         claims.tidy(sweep.index.entries.keys())
-    if stopping.reason:
-        raise SweepStopped(stopping.reason)
-    return len(left)
+    if stopping.error:
+        raise stopping.error
 
 
 @contextmanager
@@ -219,5 +249,5 @@ def _executor(job: Job, trials: Iterable[TrialSpec], here: bool, address: str | 
     from mica.sweep.drive.ray_cluster import cluster
     from mica.sweep.drive.ray_tune import RayTune
 
-    with cluster(address, modules_of(trials)) as grows:
-        yield RayTune(job, grows=grows)
+    with cluster(address, modules_of(trials)) as connection:
+        yield RayTune(job, connection)

@@ -4,13 +4,16 @@ import logging
 import math
 import pickle
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
-from mica.sweep.drive.desk import Ended, News, Packed
+from mica.errors import SweepIncomplete
+from mica.sweep.drive.desk import At, Ended, News, Packed
 from mica.sweep.drive.executor import Job
+from mica.sweep.drive.progress import Running
 from mica.sweep.drive.source import Source
 from mica.sweep.drive.stopping import Stopping
 from mica.sweep.drive.worker import failed
@@ -22,6 +25,10 @@ log = logging.getLogger(__name__)
 
 _PERIOD, _BARE_PERIOD = 0.2, 0.02
 """Seconds between two looks at the desk; where lanes found it bare."""
+_TELLING = 1.0
+"""Seconds between two tellings of what runs."""
+_PATIENCE = 20.0
+"""Seconds that trials which run get to save what they have come to, where the sweep has to stop."""
 _MOST_A_LANE = 100
 """Trials that may wait for each lane where they take no time at all."""
 
@@ -33,7 +40,7 @@ class DeskCalls(Protocol):
 
     def close(self) -> None: ...
 
-    def clear(self) -> None: ...
+    def stop(self) -> None: ...
 
     def news(self) -> News: ...
 
@@ -47,7 +54,7 @@ class Course:
     dry: bool = False
     """There will be no more trials, so no more lanes either."""
     over: bool = False
-    """Every trial has ended, or the sweep has to stop."""
+    """Every trial has ended; or the sweep has to stop, and those that ran have gone back."""
 
 
 class Clerk:
@@ -60,18 +67,26 @@ class Clerk:
         job: Job,
         hear: Callable[[Record], None],
         stopping: Stopping,
+        progress: Callable[[list[Running]], None] = lambda running: None,
         *,
         device: str,
         lanes: int,
     ) -> None:
-        """`lanes`: how many fit at first, so that none of them finds the desk bare."""
+        """
+        Args:
+            progress: told about once a second what runs.
+            lanes: how many fit at first, so that none of them finds the desk bare.
+        """
         self._desk, self._source, self._job = desk, source, job
         self._hear, self._stopping, self._device, self._first = hear, stopping, device, lanes
+        self._progress, self._told = progress, -math.inf
         self.course = Course()
         self._out: dict[str, TrialSpec] = {}
         """On the desk or in a lane."""
         self._seconds = math.inf
         """What a trial takes, by those that ended last."""
+        self._until: float | None = None
+        """When those that run have had their time to stop; None: they go on."""
         self._leaving = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="mica-clerk", daemon=True)
@@ -98,7 +113,7 @@ class Clerk:
                 each = row_of(self._seconds)
                 waiting = news.waiting + self._top_up(max(1, news.lanes) * each - news.waiting)
                 self.course.lanes = news.lanes + math.ceil(waiting / each)
-                self.course.over = self.course.over or last or self._ended()
+                self.course.over = self.course.over or last or self._ended(news)
                 if not self.course.over:
                     bare = not news.waiting and not self.course.dry
                     self._leaving.wait(_BARE_PERIOD if bare else _PERIOD)
@@ -106,13 +121,18 @@ class Clerk:
             self._error = error
             self.course.over = True
 
-    def _ended(self) -> bool:
-        return self._stopping.reason is not None or (self._source.over and not self._out)
+    def _ended(self, news: News) -> bool:
+        if self._stopping.reason is None:
+            return self._source.over and not self._out
+        if self._until is None:
+            self._desk.stop()
+            self._until = time.monotonic() + _PATIENCE
+            return False  # what ran when the news were written may have left since
+        return not news.running or time.monotonic() > self._until
 
     def _top_up(self, number: int) -> int:
         """Lay so many more trials on the desk, or as many as there are; returns how many."""
         if self._stopping.reason is not None:
-            self._desk.clear()
             return 0
         packed = [(spec.key, pickle.dumps(spec)) for spec in self._asked(number)]
         if packed:
@@ -130,10 +150,19 @@ class Clerk:
             yield spec
 
     def _pass_on(self, news: News) -> None:
+        if time.monotonic() >= self._told + _TELLING:
+            self._told = time.monotonic()
+            self._progress([self._running(at) for at in news.running if at.report.key in self._out])
+        for stalled in news.stalled:
+            log.warning(
+                "%s %s: its worker is killed, another takes its place",
+                self._out.get(stalled.key),
+                stalled.reason,
+            )
         for reason in news.deaths:
             log.warning("a worker died, another takes its place: %s", reason)
-        if news.broken:
-            self._stopping.stop(f"workers cannot start: {news.deaths[-1]}")
+        if news.broken and news.deaths:
+            self._stopping.stop(SweepIncomplete(f"workers cannot start: {news.deaths[-1]}"))
         if news.seconds is not None:
             self._seconds = news.seconds
         for ended in news.ended:
@@ -146,6 +175,18 @@ class Clerk:
                 self._stopping.unsaved(ended.key, str(error))
             else:
                 self._hear(record)
+
+    def _running(self, at: At) -> Running:
+        spec, report = self._out[at.report.key], at.report
+        return Running(
+            spec.key,
+            str(spec),
+            at.place.host,
+            report.epoch,
+            spec.protocol.epochs,
+            report.val_top1,
+            at.seconds,
+        )
 
     def _record(self, spec: TrialSpec, ended: Ended) -> Record:
         """The one that its worker stored; if it died of the trial, a failed one in its place."""

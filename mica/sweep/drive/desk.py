@@ -3,11 +3,15 @@
 A plain object; on a cluster it is an actor, so that lanes need not wait for the driver.
 """
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from mica.sweep.drive.progress import Place, Report
+from mica.sweep.drive.watchdog import patience
 
 Packed = tuple[str, bytes]
 """A trial's key, and its spec pickled: only driver and lanes need to know what is inside."""
@@ -15,6 +19,7 @@ Answer = Packed | Literal["wait", "leave"]
 """To a lane that is free: a trial; nothing now; or nothing any more."""
 _IDLE_DEATHS = 10
 """So many workers in a row that die before they take a trial: they cannot start."""
+_NOTHING, _SOMEWHERE = Report(""), Place()
 
 
 @dataclass(frozen=True)
@@ -22,10 +27,30 @@ class Ended:
     """What became of one trial."""
 
     key: str
-    how: Literal["stored", "unsaved", "lost"]
-    """Its record is in the store, or could not be written, or each of its workers died of it."""
+    how: Literal["stored", "unsaved", "lost", "back"]
+    """Its record is in the store, or could not be written, or each of its workers died of it; or it was told
+    to stop and is not done, which is nobody's fault."""
     error: str = ""
     """Why there is no record."""
+
+
+@dataclass(frozen=True)
+class At:
+    """A trial that is in a lane."""
+
+    report: Report
+    place: Place
+    seconds: float
+    """Since it was handed out."""
+
+
+@dataclass(frozen=True)
+class Stalled:
+    """A trial that made no progress and was taken from its worker, which has to be killed."""
+
+    key: str
+    place: Place
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -43,6 +68,9 @@ class News:
     """What the trials that ended took, on average; None: none ended."""
     broken: bool
     """Workers die one after the other before they take a trial."""
+    running: list[At] = field(default_factory=list)
+    stalled: list[Stalled] = field(default_factory=list)
+    """Each is told once."""
 
 
 @dataclass
@@ -50,18 +78,32 @@ class _Worker:
     """The process that a lane lives in, and what it is at."""
 
     lane: int
+    place: Place
     trial: Packed | None = None
     since: float = 0.0
+    report: Report = _NOTHING
+    moved: float = 0.0
+    """When it last made progress."""
 
 
 class Desk:
-    """Hands out each trial once; again, and first, if its worker died."""
+    """Hands out each trial once; again, and first, if its worker died or handed it back."""
 
-    def __init__(self, attempts: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """`attempts`: as many workers may die of one trial; then it is given up."""
-        self._attempts, self._clock = attempts, clock
+    def __init__(
+        self, attempts: int, stall: float = math.inf, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """
+        Args:
+            attempts: as many workers may die of one trial; then it is given up.
+            stall: see `watchdog.patience`.
+            clock: monotonic, in seconds.
+        """
+        self._attempts, self._stall, self._clock = attempts, stall, clock
         self._waiting: deque[Packed] = deque()
-        self._closed = False
+        self._closed = self._stopped = False
+        self._draining: frozenset[str] = frozenset()
+        self._killed: set[int] = set()
+        """Lanes whose worker was given up, and whose death will be told."""
         self._workers: dict[int, _Worker] = {}
         self._entered = 0
         self._blamed: Counter[str] = Counter()
@@ -80,51 +122,114 @@ class Desk:
         """No more trials will come: a lane that finds none may leave."""
         self._closed = True
 
-    def clear(self) -> None:
-        """The sweep stops: nothing that waits is handed out any more."""
+    def stop(self) -> None:
+        """The sweep stops: nothing that waits is handed out any more, and what runs is to stop."""
         self._waiting.clear()
-        self._closed = True
+        self._closed = self._stopped = True
+
+    def drain(self, nodes: Iterable[str]) -> None:
+        """These nodes will be gone soon: what runs there is to stop, and goes on elsewhere."""
+        self._draining = frozenset(nodes)
 
     def died(self, lane: int, reason: str) -> None:
         """A lane's worker died: the trial that it was at, and no other, is blamed."""
+        if lane in self._killed:
+            self._killed.discard(lane)
+            return
         self._deaths.append(reason)
         if not self._vacate(lane, reason):
             self._idle_deaths += 1
 
     def news(self) -> News:
         """What happened since the last call."""
+        stalled = self._end_stalled()
+        now = self._clock()
+        running = [At(at.report, at.place, now - at.since) for at in self._workers.values() if at.trial]
         seconds = sum(self._seconds) / len(self._seconds) if self._seconds else None
         broken = self._idle_deaths >= _IDLE_DEATHS
-        found = News(self._ended, self._deaths, len(self._waiting), len(self._workers), seconds, broken)
+        found = News(
+            self._ended,
+            self._deaths,
+            len(self._waiting),
+            len(self._workers),
+            seconds,
+            broken,
+            running,
+            stalled,
+        )
         self._ended, self._deaths, self._seconds = [], [], []
         return found
 
     # The lanes' side
 
-    def enter(self, lane: int) -> int:
+    def enter(self, lane: int, place: Place = _SOMEWHERE) -> int:
         """A lane's worker is ready; returns its number. The lane's worker before, if any, is gone."""
         self._vacate(lane, "another worker took its place")
         self._entered += 1
-        self._workers[self._entered] = _Worker(lane)
+        self._workers[self._entered] = _Worker(lane, place)
         return self._entered
 
     def take(self, worker: int, ended: Ended | None = None) -> Answer:
         """The next trial for a worker, which tells how its last one ended."""
-        if ended is not None:
-            self._idle_deaths = 0
-            self._ended.append(ended)
+        self._end(worker, ended)
         at = self._workers.get(worker)
         if at is None:  # it was given up as dead, and its trial with it
             return "leave"
-        if ended is not None:
-            self._seconds.append(self._clock() - at.since)
-        at.trial, at.since = self._waiting.popleft() if self._waiting else None, self._clock()
-        if at.trial is not None:
+        if at.place.node in self._draining:
+            del self._workers[worker]
+            return "leave"
+        if self._waiting:
+            at.trial = self._waiting.popleft()
+            at.since = at.moved = self._clock()
+            at.report = Report(at.trial[0])
             return at.trial
         if self._closed:
             del self._workers[worker]
             return "leave"
         return "wait"
+
+    def leave(self, worker: int, ended: Ended | None = None) -> None:
+        """A worker goes, of its own accord."""
+        self._end(worker, ended)
+        self._workers.pop(worker, None)
+
+    def report(self, worker: int, report: Report) -> bool:
+        """How far a worker's trial is; returns whether it is to stop."""
+        at = self._workers.get(worker)
+        if at is None:
+            return True
+        if at.trial is not None and at.trial[0] == report.key:
+            if report != at.report:
+                at.moved = self._clock()
+            at.report = report
+        return self._stopped or at.place.node in self._draining
+
+    def _end(self, worker: int, ended: Ended | None) -> None:
+        at = self._workers.get(worker)
+        if ended is None:
+            return
+        self._idle_deaths = 0
+        if ended.how == "back":
+            if at is not None and at.trial is not None and not self._stopped:
+                self._waiting.appendleft(at.trial)
+        else:
+            self._ended.append(ended)
+            if at is not None:
+                self._seconds.append(self._clock() - at.since)
+        if at is not None:
+            at.trial = None
+
+    def _end_stalled(self) -> list[Stalled]:
+        """Take their trials from workers that do not move; each trial is blamed as for a worker's death."""
+        now, found = self._clock(), []
+        for at in list(self._workers.values()):
+            quiet = now - at.moved
+            if at.trial is not None and quiet > patience(self._stall, at.report):
+                reason = f"made no progress for {quiet:.0f} s"
+                found.append(Stalled(at.trial[0], at.place, reason))
+                self._killed.add(at.lane)
+                self._vacate(at.lane, reason)
+        return found
 
     def _vacate(self, lane: int, reason: str) -> bool:
         """A lane's worker is gone: its trial comes back, in front; whether it had one."""
@@ -133,6 +238,8 @@ class Desk:
         for trial in trials:
             self._blamed[trial[0]] += 1
             if self._blamed[trial[0]] < self._attempts:
+                if self._stopped:  # it is not done, then
+                    continue
                 self._waiting.appendleft(trial)
             else:
                 self._ended.append(Ended(trial[0], "lost", reason))

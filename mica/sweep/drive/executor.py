@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mica.data import DataSource
+from mica.sweep.drive.progress import Running
 from mica.sweep.drive.source import Source
 from mica.sweep.drive.stopping import Stopping
 from mica.sweep.plan.spec import Resources, Times
@@ -39,10 +40,20 @@ class Executor(Protocol):
                 traced. All of these are reported together.
         """
 
-    def run(self, source: Source, hear: Callable[[Record], None], stopping: Stopping) -> None:
+    def run(
+        self,
+        source: Source,
+        hear: Callable[[Record], None],
+        stopping: Stopping,
+        progress: Callable[[list[Running]], None] = lambda running: None,
+    ) -> None:
         """Run trials until the source is over, there is a reason to stop, or somebody interrupts.
 
-        `hear` is called with each record once it is stored: that of a failed trial too.
+        What runs when there is a reason to stop saves what it has come to, and is not done.
+
+        Args:
+            hear: called with each record once it is stored: that of a failed trial too.
+            progress: told about once a second what runs, from any thread.
         """
 
 

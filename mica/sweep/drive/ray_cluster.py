@@ -2,19 +2,30 @@
 
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
 
 import ray
 from ray.exceptions import RayTaskError, RuntimeEnvSetupError
 
 from mica.data import Dataset, DataSource
 from mica.errors import UserError
+from mica.sweep.drive.children import Process, descendants, end
 from mica.sweep.drive.executor import Need, need_among, one_of_each_kind
+from mica.sweep.drive.ray_health import Health, check_reachable, unreachable
+from mica.sweep.drive.ray_thread import RayThread
+from mica.sweep.drive.signals import hear_again
 from mica.sweep.plan.spec import Resources
 from mica.trial import TrialSpec
 
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 _ENVIRONMENT = {
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # else a thread that still calls Ray after its end starts another
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -26,31 +37,110 @@ _ENVIRONMENT = {
 """Defaults for what the user has not set."""
 
 
+_START_SECONDS, _CONNECT_SECONDS = 180.0, 20.0
+"""How long a Ray of one's own may take to start, and one that answers to let this process in."""
+_END_SECONDS = 8.0
+"""How long Ray may take to end in order."""
+_SILENCE_SECONDS = {True: 3.0, False: 15.0}
+"""How long Ray may not answer on this machine alone (True), and over a network."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A Ray cluster that this process is connected to."""
+
+    grows: bool
+    """Whether nodes may join it."""
+    thread: RayThread
+    health: Health
+
+    def call(self, what: Callable[[], T], look: Callable[[], None] = lambda: None) -> T:
+        """What `what` returns, done in Ray's thread; raises `SweepIncomplete` once Ray has died."""
+
+        def look_twice() -> None:
+            look()
+            self.health.look()
+
+        return self.thread.call(what, look_twice)
+
+
 @contextmanager
-def cluster(address: str | None = None, modules: Sequence[str] = ()) -> Iterator[bool]:
+def cluster(address: str | None = None, modules: Sequence[str] = ()) -> Iterator[Connection]:
     """Connect to a Ray cluster: the address, else $RAY_ADDRESS, else a new one on this machine.
 
     Every worker can import the `modules`, which are files of modules and folders of packages.
 
-    Yields whether nodes may join it.
+    Raises:
+        UserError: nobody answers at the address; the modules cannot be passed on.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
+    if address != "local":
+        check_reachable(address)
+    before, thread = descendants(), RayThread()
     try:
-        ray.init(
-            address=address,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            **({"include_dashboard": False} if address == "local" else {}),
-            **({"runtime_env": {"py_modules": list(modules)}} if modules else {}),
-        )
+        yield _connected(thread, address, modules)
+    finally:
+        _disconnect(thread, before)
+
+
+def _connected(thread: RayThread, address: str, modules: Sequence[str]) -> Connection:
+    local = address == "local"
+    seconds = _START_SECONDS if local else _CONNECT_SECONDS
+    try:
+        places = thread.call(lambda: _connect(address, modules), hear_again, seconds)
     except RuntimeEnvSetupError as error:
         raise UserError(f"your own modules {', '.join(modules)} cannot be passed on: {error}") from error
-    try:
-        yield address != "local"
+    except (TimeoutError, ConnectionError) as error:
+        why = str(error).partition("\n")[0] or f"not within {seconds:.0f} seconds"
+        raise (UserError(f"Ray does not start: {why}") if local else unreachable(address, why)) from error
     finally:
-        ray.shutdown()
+        hear_again()
+    return Connection(not local, thread, Health(places, _SILENCE_SECONDS[local]))
+
+
+def _connect(address: str, modules: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """Returns where those of Ray's processes listen without which this one can do nothing."""
+    _hush()
+    ray.init(
+        address=address,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        **({"include_dashboard": False} if address == "local" else {}),
+        **({"runtime_env": {"py_modules": list(modules)}} if modules else {}),
+    )
+    places: dict[str, tuple[str, int]] = {}
+    # Not so in every version, nor through a Ray client.
+    with suppress(Exception):
+        context = ray.get_runtime_context()
+        host, _, port = context.gcs_address.rpartition(":")
+        places["control service"] = (host, int(port))
+        node = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
+        places["raylet"] = (node["NodeManagerAddress"], int(node["NodeManagerPort"]))
+    return places
+
+
+def _hush() -> None:
+    """What Ray prints of its own accord, such as a dead process's last lines, is for those who ask."""
+    with suppress(Exception):
+        from ray._private import worker
+
+        if hasattr(worker, "print_to_stdstream"):
+            worker.print_to_stdstream = lambda data, **_: log.info("Ray: %s", "".join(data["lines"]))
+    logging.getLogger("ray").setLevel(logging.ERROR)
+
+
+def _disconnect(thread: RayThread, before: list[Process]) -> None:
+    """End Ray in order where it still answers; what is left of it on this machine ends in any case."""
+    ours = [process for process in descendants() if process not in before]
+    try:
+        with suppress(Exception):
+            if thread.free:
+                thread.call(ray.shutdown, hear_again, _END_SECONDS)
+    finally:
+        end(ours)
+        thread.end()
 
 
 def need_of(resources: Resources, trials: Iterable[TrialSpec]) -> Need:

@@ -4,8 +4,7 @@ Tune places the lanes, and starts those again whose worker died. A lane takes it
 a trial costs no process and none of Tune's bookkeeping, and no lane waits for the driver.
 """
 
-import pickle
-import tempfile
+import logging
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -13,53 +12,89 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from mica.errors import SweepIncomplete
 from mica.sweep.drive.clerk import Clerk, Course
-from mica.sweep.drive.desk import Desk, Ended, News, Packed
-from mica.sweep.drive.executor import Job, Need, device_of, threads_of
-from mica.sweep.drive.ray_cluster import check, need_of, room
+from mica.sweep.drive.desk import Desk, News, Packed
+from mica.sweep.drive.executor import Job, Need
+from mica.sweep.drive.lane import Lane
+from mica.sweep.drive.progress import Running
+from mica.sweep.drive.ray_cluster import Connection, check, need_of, room
+from mica.sweep.drive.ray_nodes import draining_nodes, kill
+from mica.sweep.drive.scratch import scratch_folder
 from mica.sweep.drive.source import Source
 from mica.sweep.drive.stopping import Stopping
-from mica.sweep.store.records import Store
 from mica.trial.record import Record
 from mica.trial.spec import TrialSpec
 
+log = logging.getLogger(__name__)
+
 _WORKER_DEATHS = 2
 """How often a trial whose worker died (out of memory, node lost) starts again."""
-_IDLE_SECONDS = (0.02, 1.0)
-"""How long a lane that finds nothing waits before it asks again: at first, and at most."""
+_DRAINING_SECONDS = 3.0
+"""Between two questions which nodes will be gone soon."""
+_TUNE_SECONDS = 15.0
+"""How long Tune may take to end its lanes once a sweep has to stop."""
+_LEFT_SECONDS = 1.0
+"""For so long after a lane has left, what is known of the lanes' number may still count it."""
 
 
 class RayTune:
     """The executor on a Ray cluster that is connected to."""
 
-    def __init__(self, job: Job, *, grows: bool) -> None:
-        """`grows`: whether nodes may join the cluster."""
-        self._job, self._grows = job, grows
+    def __init__(self, job: Job, connection: Connection) -> None:
+        self._job, self._connection = job, connection
         self._data: dict[str, ray.ObjectRef] = {}
         self._need: Need = {"cpu": 1, "gpu": 0}
 
     def check(self, trials: Collection[TrialSpec]) -> None:
         """See `Executor`."""
+        self._connection.call(lambda: self._check(trials))
+
+    def run(
+        self,
+        source: Source,
+        hear: Callable[[Record], None],
+        stopping: Stopping,
+        progress: Callable[[list[Running]], None] = lambda running: None,
+    ) -> None:
+        """See `Executor`."""
+        ending = _Ending(stopping)
+        try:
+            self._connection.call(lambda: self._run(source, hear, stopping, progress, ending), ending.look)
+        except SweepIncomplete as error:
+            stopping.stop(error)
+
+    def _check(self, trials: Collection[TrialSpec]) -> None:
         # As found once, whatever nodes are lost later.
         self._need = need_of(self._job.resources, trials)
         self._data = check(trials, self._job.sources, self._need)
 
-    def run(self, source: Source, hear: Callable[[Record], None], stopping: Stopping) -> None:
-        """See `Executor`."""
-        desk, lanes = _RemoteDesk(attempts=1 + _WORKER_DEATHS), room(self._need)
+    def _run(
+        self,
+        source: Source,
+        hear: Callable[[Record], None],
+        stopping: Stopping,
+        progress: Callable[[list[Running]], None],
+        ending: "_Ending",
+    ) -> None:
+        desk, lanes = _RemoteDesk(1 + _WORKER_DEATHS, self._job.times.stall), room(self._need)
         device = "GPU" if self._need["gpu"] else "cpu"  # which of the GPUs it was died with the worker
-        clerk = Clerk(desk, source, self._job, hear, stopping, device=device, lanes=lanes)
+        clerk = Clerk(desk, source, self._job, hear, stopping, progress, device=device, lanes=lanes)
         try:
-            with clerk as course, tempfile.TemporaryDirectory(prefix="mica-tune-") as scratch:
-                self._tuner(desk, course, None if self._grows else lanes, scratch).fit()
+            with clerk as course, scratch_folder() as scratch:
+                ending.course = course
+                self._tuner(desk, course, None if self._connection.grows else lanes, scratch).fit()
         except RayActorError:
-            stopping.stop("the sweep's desk died; the same line again goes on")
+            stopping.stop(SweepIncomplete("the sweep's desk died; the same line again goes on"))
+        except RayError as error:
+            reason = str(error).strip().partition("\n")[0]
+            stopping.stop(SweepIncomplete(f"Ray failed ({reason}); the same line again goes on"))
 
     def _tuner(self, desk: "_RemoteDesk", course: Course, most: int | None, scratch: str) -> tune.Tuner:
         job, need = self._job, dict(self._need)
@@ -71,7 +106,7 @@ class RayTune:
             "checkpoint_seconds": job.times.checkpoint,
         }
         return tune.Tuner(
-            tune.with_resources(tune.with_parameters(_Lane, need=need, **shared), need),
+            tune.with_resources(tune.with_parameters(Lane, need=need, **shared), need),
             tune_config=tune.TuneConfig(
                 search_alg=_Lanes(course, most), scheduler=_Scheduler(desk), num_samples=-1
             ),
@@ -87,12 +122,31 @@ class RayTune:
         )
 
 
+class _Ending:
+    """Gives Tune up that does not end although its sweep has to stop: a lane may hang."""
+
+    def __init__(self, stopping: Stopping) -> None:
+        self._stopping = stopping
+        self.course = Course()
+        self._since: float | None = None
+
+    def look(self) -> None:
+        """Raises `SweepIncomplete`."""
+        if not self.course.over or self._stopping.reason is None:
+            return
+        self._since = self._since or time.monotonic()
+        if time.monotonic() - self._since > _TUNE_SECONDS:
+            raise SweepIncomplete(f"{self._stopping.reason}; a worker had to be left behind")
+
+
 class _RemoteDesk:
     """The desk in a small process of its own, on the driver's node: it must outlive any other."""
 
-    def __init__(self, attempts: int) -> None:
+    def __init__(self, attempts: int, stall: float) -> None:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        self.actor = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote(attempts)
+        self.actor = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote(attempts, stall)
+        self._draining: set[str] = set()
+        self._asked = time.monotonic()
 
     def add(self, trials: list[Packed]) -> None:
         self.actor.add.remote(trials)
@@ -100,15 +154,27 @@ class _RemoteDesk:
     def close(self) -> None:
         self.actor.close.remote()
 
-    def clear(self) -> None:
-        self.actor.clear.remote()
+    def stop(self) -> None:
+        self.actor.stop.remote()
 
     def died(self, lane: int, reason: str) -> None:
         self.actor.died.remote(lane, reason)
 
     def news(self) -> News:
+        """As the desk's; kills the workers that it gave up, and tells it which nodes will be gone soon."""
         found: News = ray.get(self.actor.news.remote())
+        for stalled in found.stalled:
+            kill(stalled.place)
+        if time.monotonic() > self._asked + _DRAINING_SECONDS:
+            self._tell_draining()
         return found
+
+    def _tell_draining(self) -> None:
+        if (draining := draining_nodes()) != self._draining:
+            self._draining = draining
+            self.actor.drain.remote(draining)
+            log.info("nodes that will be gone soon: %s", ", ".join(draining) or "none")
+        self._asked = time.monotonic()
 
 
 class _Lanes(Searcher):  # type: ignore[misc]
@@ -118,19 +184,22 @@ class _Lanes(Searcher):  # type: ignore[misc]
         """`most`: as many lanes as there will ever be room for; None: nobody knows."""
         super().__init__()
         self._course, self._most, self._number = course, most, 0
+        self._gone, self._left = 0, -_LEFT_SECONDS
 
     def suggest(self, trial_id: str) -> dict[str, int] | str | None:
         """The next lane; None: not now."""
         lanes = min(self._course.lanes, self._most or self._course.lanes)
-        if self._course.over or (self._course.dry and self._number >= lanes):
+        if self._course.over:
             return str(Searcher.FINISHED)
-        if self._number >= lanes:
+        # A trial that is handed back may need a new lane though all trials had been given out.
+        if self._number - self._gone >= lanes or time.monotonic() < self._left + _LEFT_SECONDS:
             return None
         self._number += 1
         return {"lane": self._number}
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """A lane has left."""
+        self._gone, self._left = self._gone + 1, time.monotonic()
 
     def save(self, checkpoint_path: str) -> None:
         """Tune's snapshot serves nobody: only the store counts."""
@@ -162,58 +231,3 @@ class _Stop(tune.Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         return self._course.over
-
-
-class _Lane(tune.Trainable):  # type: ignore[misc]
-    """Runs trial after trial in one process; nothing but the loaded data outlives a trial."""
-
-    def setup(
-        self,
-        config: dict[str, Any],
-        desk: Any,
-        sweep: str,
-        store: Store,
-        data: dict[str, ray.ObjectRef],
-        need: Need,
-        checkpoint_seconds: float,
-    ) -> None:
-        import torch
-
-        from mica.trial.device import checked_device
-
-        torch.set_num_threads(threads_of(need))
-        self.desk, self.sweep, self.store, self.data = desk, sweep, store, data
-        self.checkpoint_seconds = checkpoint_seconds
-        # A broken GPU must not be handed trial after trial.
-        self.device = checked_device(device_of(need))
-        if 0 < need["gpu"] < 1:
-            torch.cuda.set_per_process_memory_fraction(need["gpu"])
-        self.worker = ray.get(desk.enter.remote(config["lane"]))
-
-    def step(self) -> dict[str, Any]:
-        """A lane's whole life: the trials that it is given, until it may leave."""
-        ended, pause = None, _IDLE_SECONDS[0]
-        while (answer := ray.get(self.desk.take.remote(self.worker, ended))) != "leave":
-            if answer == "wait":
-                ended, pause = None, min(2 * pause, _IDLE_SECONDS[1])
-                time.sleep(pause)
-            else:
-                ended, pause = self._run(*answer), _IDLE_SECONDS[0]
-        return {"done": True}
-
-    def _run(self, key: str, packed: bytes) -> Ended:
-        from mica.sweep.drive.worker import run_and_store
-
-        spec: TrialSpec = pickle.loads(packed)
-        try:
-            run_and_store(
-                spec,
-                self.sweep,
-                self.store,
-                load=lambda: ray.get(self.data[spec.data.label]),
-                device=self.device,
-                checkpoint_seconds=self.checkpoint_seconds,
-            )
-        except OSError as error:  # the storage's: a full disk, say
-            return Ended(key, "unsaved", str(error))
-        return Ended(key, "stored")

@@ -22,9 +22,6 @@ class Source(Protocol):
     def tell(self, record: Record) -> None:
         """A trial has its record; there may be something to ask for now."""
 
-    def back(self, spec: TrialSpec) -> None:
-        """A trial that was given out will not be run here now."""
-
     @property
     def over(self) -> bool:
         """Whether there is nothing to ask for any more, whatever may be told."""
@@ -52,7 +49,6 @@ class GridSource:
         self._left = dict(trials)
         """Neither ended nor given out."""
         self._index, self._claims, self._hear, self._clock = index, claims, hear, clock
-        self._out: set[str] = set()
         self._next_look = -float("inf")
 
     def ask(self) -> TrialSpec | None:
@@ -60,27 +56,17 @@ class GridSource:
         self._look()
         for key in list(self._left):
             if self._claims.free(key) and self._claims.take(key):
-                self._out.add(key)
                 return self._left.pop(key)
         return None
 
     def tell(self, record: Record) -> None:
         """See `Source`."""
-        self._end(record.spec.key)
-
-    def back(self, spec: TrialSpec) -> None:
-        """See `Source`."""
-        self._end(spec.key)
-        self._left[spec.key] = spec
+        self._claims.drop([record.spec.key])
 
     @property
     def over(self) -> bool:
         """See `Source`."""
         return not self._left
-
-    def _end(self, key: str) -> None:
-        self._out.discard(key)
-        self._claims.drop([key])
 
     def _look(self) -> None:
         begin = self._clock()

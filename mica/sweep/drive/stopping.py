@@ -1,7 +1,9 @@
 """When a sweep must end before its trials do."""
 
 import logging
+from collections.abc import Callable
 
+from mica.errors import SweepIncomplete, SweepStopped
 from mica.trial.record import Record
 
 log = logging.getLogger(__name__)
@@ -16,17 +18,31 @@ class Stopping:
 
     def __init__(self) -> None:
         self._reason: str | None = None
+        self._error: SweepStopped | None = None
         self._first: list[str | None] = []
         self._unsaved = 0
+        self.may_wait: Callable[[], bool] = lambda: True
+        """Whether what runs notices by itself that it is to stop."""
 
     @property
     def reason(self) -> str | None:
         """Why the sweep must stop; None while it may go on."""
         return self._reason
 
-    def stop(self, reason: str) -> None:
+    @property
+    def error(self) -> SweepStopped | None:
+        """What is to be raised once it has stopped; None too where somebody wished that it stop."""
+        return self._error if self.reason is not None else None
+
+    def stop(self, error: SweepStopped) -> None:
         """Go no further."""
-        self._reason = self._reason or reason
+        if self._reason is None:
+            self._reason, self._error = str(error), error
+
+    def interrupt(self) -> bool:
+        """Somebody wishes that it stop; returns whether what runs notices that by itself."""
+        self._reason = self._reason or "interrupted"
+        return self.may_wait()
 
     def ended(self, record: Record) -> None:
         """One bad trial among good ones stops nothing; the first ones all failing alike do."""
@@ -35,11 +51,11 @@ class Stopping:
             return
         self._first.append(record.reason)
         if len(self._first) == _SAME_BUG and len(set(self._first)) == 1 and record.reason:
-            self.stop(f"the first {_SAME_BUG} trials all failed alike: {record.reason}")
+            self.stop(SweepStopped(f"the first {_SAME_BUG} trials all failed alike: {record.reason}"))
 
     def unsaved(self, key: str, error: str) -> None:
         """A trial is missing still, because its record could not be written."""
         log.warning("trial %s has no record, for it cannot be written: %s", key, error)
         self._unsaved += 1
         if self._unsaved == _SAME_BUG:
-            self.stop(f"records cannot be written: {error}; the same line again goes on")
+            self.stop(SweepIncomplete(f"records cannot be written: {error}; the same line again goes on"))

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from mica.data import Dataset
+from mica.sweep.drive.pulse import Pulse
 from mica.sweep.drive.user_code import shortened_traceback
 from mica.sweep.store.checkpoints import StoredCheckpoints
 from mica.sweep.store.records import Store
 from mica.sweep.store.stored import Stored
-from mica.training.state import Epoch
 from mica.trial import Record, TrialSpec, run
 from mica.trial.device import checked_device
 from mica.trial.provenance import provenance
@@ -31,15 +31,15 @@ def run_and_store(
     load: Callable[[], Dataset],
     device: str,
     checkpoint_seconds: float = 300.0,
-    on_epoch: Callable[[Epoch], None] | None = None,
-    on_step: Callable[[], None] | None = None,
+    pulse: Pulse | None = None,
 ) -> Record:
     """Run one trial and put its record, and the files it keeps, into the store; returns the one that stands.
 
     It goes on from a checkpoint where an earlier attempt has left one. An exception of the trial becomes a
     record with the outcome `failed` and the traceback: it must not stop the sweep. What the store raises
     goes on, because then nothing is recorded. So does what breaks the device: every later trial of this
-    process would fail, so another process has to try again.
+    process would fail, so another process has to try again. And so does `Stopped`, where the `pulse` is told
+    to stop.
     """
     key = spec.key
     stored = _patiently(lambda: store.find(key, spec.code))
@@ -47,7 +47,8 @@ def run_and_store(
         return stored.record  # an earlier attempt, or another driver's, got this far
     checkpoints = StoredCheckpoints(store.place, key, checkpoint_seconds)
     started = datetime.now(UTC)
-    with tempfile.TemporaryDirectory(prefix="mica-") as folder:
+    pulse = pulse or Pulse()
+    with pulse.of(key), tempfile.TemporaryDirectory(prefix="mica-") as folder:
         try:
             record = run(
                 spec,
@@ -55,8 +56,8 @@ def run_and_store(
                 device=device,
                 folder=Path(folder),
                 keeper=checkpoints,
-                on_epoch=on_epoch,
-                on_step=on_step,
+                on_epoch=pulse.on_epoch,
+                on_step=pulse.on_step,
             )
         except Exception as error:
             checked_device(device)

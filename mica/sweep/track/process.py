@@ -14,6 +14,7 @@ from mica.sweep.track.talk import Talk
 log = logging.getLogger(__name__)
 
 _PATIENCE, _MORE_PATIENCE = 25.0, 20.0
+_HURRY = 3.0
 """Seconds in which nothing went on, once the trials are over: then MLflow hangs, or the process gets too
 little of a busy machine's time; and for the process that then takes over, giving way to nobody."""
 
@@ -45,7 +46,7 @@ class Tracker:
         self._keys[key] = outcome
         self._talk.tell(key, outcome)
 
-    def close(self, complete: bool) -> Tally:
+    def close(self, complete: bool, *, hurry: bool = False) -> Tally:
         """Wait until all that was handed over is shown, but for no server that hangs.
 
         After 25 seconds in which nothing more was shown another process does the rest, unless MLflow is known
@@ -53,11 +54,13 @@ class Tracker:
 
         Args:
             complete: every trial of the sweep was handed over, so that it may be shown as finished.
+            hurry: wait for seconds only, because somebody wants the driver to end.
         """
         shown_before = 0
         try:
             self._talk.end(complete)
-            if not self._talk.wait(_PATIENCE) and (self._talk.died or self._tally.error is None):
+            seconds = _HURRY if hurry else _PATIENCE
+            if not self._talk.wait(seconds) and not hurry and (self._talk.died or self._tally.error is None):
                 self._talk.kill()
                 shown_before = self._tally.shown
                 self._take_over(complete)

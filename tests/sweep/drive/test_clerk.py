@@ -3,16 +3,17 @@
 import pickle
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from mica.errors import UserError
+from mica.errors import SweepIncomplete, UserError
 from mica.sweep.drive.clerk import Clerk, Course, row_of
 from mica.sweep.drive.desk import Desk, Ended
 from mica.sweep.drive.executor import Job
+from mica.sweep.drive.progress import Place, Report, Running
 from mica.sweep.drive.source import GridSource
 from mica.sweep.drive.stopping import Stopping
 from mica.sweep.plan.spec import Resources, Times
@@ -31,6 +32,7 @@ class Bench:
         self.source = GridSource([tiny(seed=seed) for seed in range(trials)])
         self.stopping = Stopping(lambda: True)
         self.heard: list[Record] = []
+        self.told: list[list[Running]] = []
         self.waits = self.most_waiting = 0
         self._lock = threading.Lock()
 
@@ -38,7 +40,14 @@ class Bench:
     def clerk(self) -> Iterator[Course]:
         job = Job("tiny", self.store, {}, Resources(), Times())
         clerk = Clerk(
-            self, self.source, job, self.heard.append, self.stopping, device="cpu", lanes=self.lanes
+            self,
+            self.source,
+            job,
+            self.heard.append,
+            self.stopping,
+            self.told.append,
+            device="cpu",
+            lanes=self.lanes,
         )
         with clerk as course:
             yield course
@@ -80,9 +89,9 @@ class Bench:
         with self._lock:
             self.desk.close()
 
-    def clear(self) -> None:
+    def stop(self) -> None:
         with self._lock:
-            self.desk.clear()
+            self.desk.stop()
 
     def news(self):
         with self._lock:
@@ -110,6 +119,13 @@ def test_of_short_ones_so_many_that_no_lane_waits_for_the_clerk(tmp_path: Path) 
     assert len(bench.heard) == 600
     assert bench.most_waiting <= 200
     assert time.monotonic() - begin < 15, "at 0.2 seconds a look and a trial a lane it would take a minute"
+
+
+def wait_until(what: Callable[[], object]) -> None:
+    until = time.monotonic() + 10
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(("seconds", "row"), [(3600, 1), (1, 1), (0.4, 2), (0.07, 9), (0, 100)])
@@ -164,6 +180,42 @@ def test_workers_that_cannot_start_stop_the_sweep(tmp_path: Path) -> None:
         while not course.over:
             time.sleep(0.01)
     assert bench.stopping.reason == "workers cannot start: no such library"
+    assert isinstance(bench.stopping.error, SweepIncomplete)
+
+
+def test_what_runs_is_told_in_words(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, trials=1, lanes=1, seconds=0)
+    with bench.clerk():
+        worker = bench.desk.enter(0, Place("host", "node", 1))
+        bench.desk.take(worker)
+        bench.desk.report(worker, Report(tiny().key, steps=9, epoch=2, val_top1=40.0))
+        wait_until(lambda: any(bench.told[-1:]))
+    (running,) = bench.told[-1]
+    assert (running.host, running.epoch, running.epochs) == ("host", 2, 3)
+    assert running.share == 2 / 3 and str(running) == f"{tiny()} epoch 2/3, val top-1 40.0 %"
+
+
+def test_a_sweep_that_stops_waits_for_what_runs_to_be_handed_back(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, trials=3, lanes=1, seconds=0)
+    with bench.clerk() as course:
+        worker = bench.desk.enter(0)
+        bench.desk.take(worker)
+        assert bench.stopping.interrupt()
+        wait_until(lambda: bench.desk.report(worker, Report(tiny().key)))
+        time.sleep(0.5)
+        assert not course.over
+        assert bench.desk.take(worker, Ended(tiny().key, "back")) == "leave"
+        wait_until(lambda: course.over)
+    assert not bench.heard and bench.stopping.error is None
+
+
+def test_but_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mica.sweep.drive.clerk._PATIENCE", 0.3)
+    bench = Bench(tmp_path, trials=3, lanes=1, seconds=0)
+    with bench.clerk() as course:
+        bench.desk.take(bench.desk.enter(0))
+        bench.stopping.interrupt()
+        wait_until(lambda: course.over)
 
 
 def test_what_goes_wrong_in_its_thread_comes_out(tmp_path: Path) -> None:

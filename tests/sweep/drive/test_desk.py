@@ -3,8 +3,18 @@
 import pytest
 
 from mica.sweep.drive.desk import Desk, Ended
+from mica.sweep.drive.progress import Place, Report
 
 A, B, C = ((key, key.encode()) for key in "abc")
+
+
+class Clock:
+    """Says what it is told to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @pytest.fixture
@@ -35,7 +45,7 @@ def test_a_lane_leaves_once_no_more_can_come(desk: Desk) -> None:
 def test_a_sweep_that_stops_hands_out_nothing_more(desk: Desk) -> None:
     worker = desk.enter(1)
     assert desk.take(worker) == A
-    desk.clear()
+    desk.stop()
     assert desk.take(worker, stored("a")) == "leave"
 
 
@@ -93,11 +103,103 @@ def test_one_that_ends_shows_that_they_can(desk: Desk) -> None:
 
 
 def test_news_are_told_once_with_what_the_trials_took() -> None:
-    times = iter([0.0, 2.0, 6.0])
-    desk = Desk(attempts=1, clock=lambda: next(times))
+    clock = Clock()
+    desk = Desk(attempts=1, clock=clock)
     desk.add([A, B])
     worker = desk.enter(1)
     desk.take(worker)
+    clock.now = 2
     desk.take(worker, stored("a"))
     assert desk.news().seconds == 2
     assert (desk.news().ended, desk.news().seconds) == ([], None)
+
+
+HERE, THERE = Place("h1", "n1", 11), Place("h2", "n2", 12)
+
+
+def back(key: str) -> Ended:
+    return Ended(key, "back")
+
+
+def test_what_a_worker_hands_back_comes_first_and_blames_nobody() -> None:
+    desk = Desk(attempts=1)
+    desk.add([A, B])
+    worker = desk.enter(1)
+    assert desk.take(worker) == A
+    assert desk.take(worker, back("a")) == A
+    desk.leave(worker, back("a"))
+    news = desk.news()
+    assert (news.ended, news.deaths, news.waiting, news.lanes) == ([], [], 2, 0)
+
+
+def test_where_the_sweep_stops_what_is_handed_back_is_simply_not_done(desk: Desk) -> None:
+    worker = desk.enter(1)
+    desk.take(worker)
+    assert not desk.report(worker, Report("a", steps=1))
+    desk.stop()
+    assert desk.report(worker, Report("a", steps=2))
+    assert desk.take(worker, back("a")) == "leave"
+    news = desk.news()
+    assert (news.ended, news.waiting, news.running) == ([], 0, [])
+
+
+def test_lanes_of_a_draining_node_hand_back_and_leave(desk: Desk) -> None:
+    here, there = desk.enter(1, HERE), desk.enter(2, THERE)
+    assert (desk.take(here), desk.take(there)) == (A, B)
+    desk.drain({"n1"})
+    assert desk.report(here, Report("a", steps=1)) and not desk.report(there, Report("b", steps=1))
+    assert desk.take(here, back("a")) == "leave"
+    assert desk.take(there, stored("b")) == A
+
+
+def test_news_say_what_runs_where_and_how_far_it_is() -> None:
+    clock = Clock()
+    desk = Desk(attempts=1, clock=clock)
+    desk.add([A])
+    worker = desk.enter(1, HERE)
+    desk.take(worker)
+    told = Report("a", steps=5, epoch=2, val_top1=40.0)
+    desk.report(worker, told)
+    desk.report(worker, Report("b", steps=9))  # late, of the trial before
+    clock.now = 7
+    (at,) = desk.news().running
+    assert (at.report, at.place, at.seconds) == (told, HERE, 7)
+
+
+def stalling(report: Report, seconds: float) -> tuple[Desk, Clock, int]:
+    """A desk whose one worker has told no more for so many seconds."""
+    clock = Clock()
+    desk = Desk(attempts=2, stall=100, clock=clock)
+    desk.add([A])
+    worker = desk.enter(1, HERE)
+    desk.take(worker)
+    clock.now = 50
+    desk.report(worker, report)
+    clock.now += seconds
+    desk.report(worker, report)
+    return desk, clock, worker
+
+
+@pytest.mark.parametrize(("slowest", "seconds", "stalls"), [
+    (0, 99, False), (0, 101, True), (20, 199, False), (20, 201, True),
+])  # fmt: skip
+def test_a_trial_may_stand_still_for_a_time_and_for_ten_of_its_steps(
+    slowest: float, seconds: float, stalls: bool
+) -> None:
+    desk, _, _ = stalling(Report("a", steps=3, slowest=slowest), seconds)
+    assert bool(desk.news().stalled) == stalls
+
+
+def test_a_stalled_trial_alone_is_blamed_and_its_worker_gone() -> None:
+    desk, clock, worker = stalling(Report("a", steps=3), 101)
+    (stalled,) = desk.news().stalled
+    assert (stalled.key, stalled.place, stalled.reason) == ("a", HERE, "made no progress for 101 s")
+    desk.died(1, "killed")
+    news = desk.news()
+    assert (news.deaths, news.stalled, news.waiting) == ([], [], 1), "told once"
+    assert desk.report(worker, Report("a", steps=4)), "should it live on, it is to stop"
+    desk.take(desk.enter(1, HERE))
+    clock.now += 101
+    desk.news()
+    assert desk.news().ended == []  # told with the news before
+    assert desk.take(desk.enter(2, THERE)) == "wait", "given up after as many attempts as a death"

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from mica.errors import SweepIncomplete
 from mica.sweep.drive.stopping import Stopping
 from tests.sweep.sample import record
 
@@ -46,6 +47,14 @@ def test_so_does_another_driver() -> None:
 
 def test_the_first_reason_counts() -> None:
     stopping = Stopping(lambda: True)
-    stopping.stop("one")
-    stopping.stop("two")
+    stopping.stop(SweepIncomplete("one"))
+    stopping.stop(SweepIncomplete("two"))
+    assert stopping.interrupt()
+    assert isinstance(stopping.error, SweepIncomplete)
     assert stopping.reason == "one"
+
+
+def test_a_wish_that_it_stop_is_no_error() -> None:
+    stopping = Stopping()
+    assert stopping.interrupt()
+    assert (stopping.reason, stopping.error) == ("interrupted", None)

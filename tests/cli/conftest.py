@@ -1,0 +1,3 @@
+"""What tests of the command line share."""
+
+import ray  # noqa: F401 — psutil comes with it
