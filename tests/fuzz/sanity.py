@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -65,7 +66,9 @@ def _insane_values(part: dict[str, Any]) -> Iterator[str]:
 
 def insane_sweep(sweep: SweepSpec) -> Iterator[str]:
     """What is wrong with the name and the places."""
-    if not re.fullmatch(r"\w[\w.+-]{0,59}", sweep.name):
+    letters = all(unicodedata.category(sign)[0] in "LMN" or sign in "_.+-" for sign in sweep.name)
+    composed = unicodedata.normalize("NFC", sweep.name) == sweep.name
+    if not letters or not composed or len(sweep.name) > 60 or sweep.name[0] in ".+-":
         yield f"the name {sweep.name!r}"
     for place in (sweep.storage, sweep.mlflow):
         if isinstance(place, str) and (not place.strip() or not place.isprintable() or SECRET.search(place)):

@@ -206,3 +206,36 @@ def test_dropout_is_drawn_from_the_seed_alone() -> None:
 
     with torch.random.fork_rng(devices=[]):
         assert last(0) == last(0) != last(1)
+
+
+def test_every_batch_is_told() -> None:
+    calls: list[int] = []
+    list(train(plain_form(network()), parts(), SHORT, 3, lambda: calls.append(1)))
+    assert len(calls) == 4 * (3 + 1 + 1)  # batches of training, validation and test
+
+
+@pytest.mark.parametrize("last", [0, 2, 3, 4])
+def test_who_is_told_may_end_it(last: int) -> None:
+    class Enough(BaseException):
+        pass
+
+    calls: list[int] = []
+
+    def on_step() -> None:
+        if len(calls) == last + 5:
+            raise Enough
+        calls.append(1)
+
+    before = torch.get_rng_state()
+    form = plain_form(network())
+    told = train(form, parts(), SHORT, 3, on_step)
+    next(told)
+    held = form.hold()
+    with pytest.raises(Enough):
+        next(told)
+    assert len(form.rows) == 1
+    other = plain_form(network())
+    next(train(other, parts(), SHORT, 3))
+    ours, wanted = form.leave(held), other.leave()
+    assert all(torch.equal(value, wanted.tensors[name]) for name, value in ours.tensors.items())
+    assert torch.equal(torch.get_rng_state(), before)

@@ -368,3 +368,23 @@ def test_a_layer_with_two_names_has_one_weight(form: str) -> None:
         assert state.tensors.keys() == model.state_dict().keys()
         assert torch.equal(state.tensors["first.weight"], state.tensors["body.0.weight"])
         assert not torch.equal(state.tensors["first.weight"], masked(model, masks)["body.0.weight"])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_held_after_an_epoch_can_be_left_later(form: str) -> None:
+    case = Case("convolutions")
+    entered = start(form, case.model(), case.graph, case.begin())
+    held, left = [entered.hold()], [entered.leave()]
+    for _ in train(entered, case.images, SHORT, seed=3):
+        held.append(entered.hold())
+        left.append(entered.leave())
+    for one, state in zip(held, left, strict=True):
+        assert_same(entered.leave(one), state)
+
+
+def test_a_small_form_holds_little() -> None:
+    case = Case("resnet20")
+    sparse = mica.sparsify(case.model(), "mica-igq", 1000, 0, graph=case.graph)
+    entered = enter(case.model(), case.graph, TrainState.begin(case.model(), sparse), "cpu")
+    held, edges = entered.hold(), sum(mask.numel() for mask in sparse.values())
+    assert 0 < sum(value.numel() for value in held.values.values()) < edges / 50

@@ -1,5 +1,6 @@
 """SweepSpec: a sweep file, validated whole before anything runs."""
 
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -43,6 +44,13 @@ def _method(value: Any) -> Method:
 def _place(value: str) -> str:
     check_place(value)
     return value
+
+
+def _composed(name: str) -> str:
+    """é is one sign or two: names that look alike would be two folders here, and one elsewhere."""
+    if not unicodedata.is_normalized("NFC", name):
+        raise ValueError(f"found {name!a}, with accents as signs of their own: write each as one letter")
+    return name
 
 
 def _tracking(value: Any) -> Any:
@@ -138,7 +146,7 @@ class Home(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    name: str = Field(
+    name: Annotated[str, AfterValidator(_composed)] = Field(
         description="Names the sweep in tables and in MLflow.",
         pattern=r"^\w[\w.+-]*$",  # not `..`, which is the parent folder
         max_length=LONGEST_NAME,

@@ -26,7 +26,8 @@ def fault(folder: Path, text: str = SWEEP, **lines: str) -> str:
 
 
 @pytest.mark.parametrize(("lines", "message"), [
-    ({"name": ".."}, "allowed is a name of letters"), ({"name": "..."}, "name"), ({"name": "-x"}, "name"),
+    ({"name": ".."}, "allowed is a name of letters"), ({"name": "..."}, "name"),
+    ({"name": "-x"}, "name"), ({"name": "e\u0301"}, "found 'e\\u0301'"),
     ({"name": "x" * 61}, "at most 60 characters"), ({"storage": "''"}, "allowed is a path or a URI"),
     ({"storage": r'"a\0b"'}, "storage: found 'a\\x00b', which holds the control character '\\x00'"),
     ({"storage": "s3://key:hunter2@bucket/x"}, "storage: found a password or key in 's3://***@bucket/x'"),
