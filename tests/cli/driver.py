@@ -19,16 +19,16 @@ from tests.sweep.sample import write
 def slow_sweep(folder: Path, **lines: str) -> Path:
     """One trial, which takes hours at some milliseconds a step; `trial_processes` says where it runs."""
     user_models.write(folder)
-    fixed = {"models": "models_of_mine:lasting", "methods": "rpi-erk", "ratios": "4", "seeds": "[0]"}
+    fixed = {"models": "models_of_mine:noting", "methods": "dense", "seeds": "[0]"}
     protocol = "{epochs: 100000, batch_size: 8}"
     more = {**fixed, "resources": "{gpu: 0}", "protocol": protocol, **lines}
     return write(folder, storage=str(folder / "results"), **more)
 
 
 def trial_processes(folder: Path) -> list[int]:
-    """Processes that the trial has begun in, the last one last."""
+    """Processes that the trial has trained in, the last one last."""
     with contextlib.suppress(FileNotFoundError):
-        return list(dict.fromkeys(int(line) for line in (folder / "processes").read_text().split()))
+        return [int(line) for line in (folder / "processes").read_text().split()]
     return []
 
 

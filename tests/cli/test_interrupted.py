@@ -22,7 +22,7 @@ def goes_on(missing: int) -> str:
 def test_a_sweep_in_one_process_stops_between_two_steps(number: int, tmp_path: Path) -> None:
     with driver(slow_sweep(tmp_path), "--here") as found:
         found.wait_for(lambda: trial_processes(tmp_path))
-        time.sleep(2)
+        time.sleep(1)
         found.send(number)
         assert found.code(15) == 130, found.said
         assert found.said.endswith(f"{STOPPING} {goes_on(1)}")
@@ -39,18 +39,18 @@ def test_while_ray_starts_a_second_signal_ends_it_at_once(tmp_path: Path) -> Non
 
 
 def test_a_worker_that_hangs_or_is_terminated_is_replaced_and_sigterm_ends_it_all(tmp_path: Path) -> None:
-    with driver(slow_sweep(tmp_path, times="{stall: 8}", mlflow="true")) as found:
+    with driver(slow_sweep(tmp_path, times="{stall: 5}", mlflow="true")) as found:
 
         def process(number: int) -> int:
-            """The one that the trial runs in, at its n-th beginning; it trains by now."""
+            """The one that the trial trains in, the n-th time."""
             found.wait_for(lambda: len(trial_processes(tmp_path)) >= number)
-            time.sleep(2)
+            time.sleep(1)
             return trial_processes(tmp_path)[number - 1]
 
         hanging = process(1)
         os.kill(hanging, signal.SIGSTOP)
         terminated = process(2)
-        assert "made no progress for 8 s: its worker is killed" in found.said
+        assert "made no progress for 5 s: its worker is killed" in found.said
         assert not psutil.pid_exists(hanging)
 
         os.kill(terminated, signal.SIGTERM)

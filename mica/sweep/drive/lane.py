@@ -1,5 +1,6 @@
 """A lane: a process on a cluster that runs trial after trial, as long as its desk has some."""
 
+import os
 import pickle
 import signal
 import threading
@@ -49,14 +50,15 @@ class Lane(tune.Trainable):  # type: ignore[misc]
         if 0 < need["gpu"] < 1:
             torch.cuda.set_per_process_memory_fraction(need["gpu"])
         self.pulse, self.terminated = Pulse(), False
-        if threading.current_thread() is threading.main_thread():
+        self.hears = threading.current_thread() is threading.main_thread()
+        if self.hears:
             signal.signal(signal.SIGTERM, self._terminate)
         self.worker = ray.get(desk.enter.remote(config["lane"], here()))
 
     def step(self) -> dict[str, Any]:
         """A lane's whole life: the trials that it is given, until it may leave."""
         ended, pause = None, _IDLE_SECONDS[0]
-        with Telling(self.pulse, self._tell):
+        with Telling(self.pulse, self._tell, self._stop):
             while not self.terminated:
                 answer = ray.get(self.desk.take.remote(self.worker, ended))
                 if answer == "leave":
@@ -92,9 +94,15 @@ class Lane(tune.Trainable):  # type: ignore[misc]
     def _tell(self, report: Report) -> bool:
         return bool(ray.get(self.desk.report.remote(self.worker, report), timeout=_ANSWER_SECONDS))
 
+    def _stop(self) -> None:
+        """Told by the desk, which has no more trials for this lane: like a request to terminate."""
+        self.pulse.stop()
+        if self.hears and not self.pulse.stepping:
+            os.kill(os.getpid(), signal.SIGTERM)
+
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         """This process is to end: what it is at goes back, and counts as nobody's failure."""
         self.terminated = True
-        self.pulse.stop()
+        self.pulse.stop(for_good=True)
         if self.pulse.report is not None and not self.pulse.stepping:
             raise Stopped  # in the middle of a mask, say: there is nothing to save

@@ -27,14 +27,18 @@ class Pulse:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._stop = threading.Event()
+        self._for_good = False
         self._report: Report | None = None
         self._last = 0.0
+        self.trial: object = None
+        """Tells one run of a trial from every other."""
 
     @contextmanager
     def of(self, key: str) -> Iterator[None]:
         """Meanwhile this trial runs."""
-        self._report = Report(key)
-        self._stop.clear()
+        self._report, self.trial = Report(key), object()
+        if not self._for_good:
+            self._stop.clear()
         try:
             yield
         finally:
@@ -51,8 +55,12 @@ class Pulse:
         report = self._report
         return report is not None and report.steps > 0
 
-    def stop(self) -> None:
-        """End the trial between two steps; one that takes no more of them ends by itself."""
+    def stop(self, *, for_good: bool = False) -> None:
+        """End the trial between two steps; one that takes no more of them ends by itself.
+
+        `for_good`: and any that may begin yet.
+        """
+        self._for_good = self._for_good or for_good
         self._stop.set()
 
     def on_step(self) -> None:
@@ -76,9 +84,21 @@ class Pulse:
 class Telling:
     """A thread that reports about once a second, from entering to leaving; what it is told is done."""
 
-    def __init__(self, pulse: Pulse, tell: Callable[[Report], bool], period: float = _PERIOD) -> None:
-        """`tell`: passes a report on, and returns whether the trial is to stop; what it raises is ignored."""
+    def __init__(
+        self,
+        pulse: Pulse,
+        tell: Callable[[Report], bool],
+        stop: Callable[[], None] | None = None,
+        period: float = _PERIOD,
+    ) -> None:
+        """
+        Args:
+            tell: passes a report on, and returns whether the trial is to stop; what it raises is ignored.
+            stop: called then, once a trial; by default it ends between two steps.
+            period: seconds between two reports.
+        """
         self._pulse, self._tell, self._period = pulse, tell, period
+        self._stop = stop or pulse.stop
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._work, name="mica-pulse", daemon=True)
 
@@ -91,12 +111,16 @@ class Telling:
         self._leaving.set()
 
     def _work(self) -> None:
+        stopped: object = None
         while not self._leaving.wait(self._period):
             report = self._pulse.report
+            if report is None or self._pulse.trial is stopped:
+                continue
+            trial = self._pulse.trial
             try:
-                to_stop = report is not None and self._tell(report)
+                to_stop = self._tell(report)
             except Exception:  # nobody hears: whoever waits for this lane notices that
                 continue
-            now = self._pulse.report
-            if to_stop and report is not None and now is not None and now.key == report.key:
-                self._pulse.stop()
+            if to_stop and self._pulse.trial is trial:
+                stopped = trial
+                self._stop()

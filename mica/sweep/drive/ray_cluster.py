@@ -16,7 +16,7 @@ from mica.sweep.drive.children import Process, descendants, end
 from mica.sweep.drive.executor import Need, need_among, one_of_each_kind
 from mica.sweep.drive.ray_health import Health, check_reachable, unreachable
 from mica.sweep.drive.ray_thread import RayThread
-from mica.sweep.drive.signals import hear_again
+from mica.sweep.drive.signals import hear_again, put_off
 from mica.sweep.plan.spec import Resources
 from mica.trial import TrialSpec
 
@@ -89,14 +89,16 @@ def _connected(thread: RayThread, address: str, modules: Sequence[str]) -> Conne
     local = address == "local"
     seconds = _START_SECONDS if local else _CONNECT_SECONDS
     try:
-        places = thread.call(lambda: _connect(address, modules), hear_again, seconds)
+        with put_off():
+            try:
+                places = thread.call(lambda: _connect(address, modules), hear_again, seconds)
+            finally:
+                hear_again()
     except RuntimeEnvSetupError as error:
         raise UserError(f"your own modules {', '.join(modules)} cannot be passed on: {error}") from error
     except (TimeoutError, ConnectionError) as error:
         why = str(error).partition("\n")[0] or f"not within {seconds:.0f} seconds"
         raise (UserError(f"Ray does not start: {why}") if local else unreachable(address, why)) from error
-    finally:
-        hear_again()
     return Connection(not local, thread, Health(places, _SILENCE_SECONDS[local]))
 
 
@@ -122,10 +124,16 @@ def _connect(address: str, modules: Sequence[str]) -> dict[str, tuple[str, int]]
 
 
 def _hush() -> None:
-    """What Ray prints of its own accord, such as a dead process's last lines, is for those who ask."""
+    """Keep Ray from printing what only those who ask want to see, and from ending this process in its way.
+
+    It prints a dead process's last lines; and its own handler of SIGTERM, which it installs as it connects,
+    aborts this process with a native trace, so that the signal has to wait until ours is back.
+    """
     with suppress(Exception):
         from ray._private import worker
 
+        if hasattr(worker, "connect") and not hasattr(worker.connect, "__wrapped__"):
+            worker.connect = put_off()(worker.connect)
         if hasattr(worker, "print_to_stdstream"):
             worker.print_to_stdstream = lambda data, **_: log.info("Ray: %s", "".join(data["lines"]))
     logging.getLogger("ray").setLevel(logging.ERROR)

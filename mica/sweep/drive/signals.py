@@ -72,6 +72,16 @@ def hear_again() -> None:
                 signal.signal(number, handler)
 
 
+@contextmanager
+def put_off() -> Iterator[None]:
+    """Meanwhile this thread hears of no SIGTERM, nor do threads and processes that it starts."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _say(text: str) -> None:
     """Written past all buffers: a handler may run in the middle of another's writing."""
     line = "\n" if sys.stderr.isatty() else ""
