@@ -218,6 +218,22 @@ def status(sweep: Path, storage: str | None, as_json: bool) -> None:
 @main.command()
 @SWEEP
 @STORAGE
+def release(sweep: Path, storage: str | None) -> None:
+    """Give up what drivers have claimed, at once, where all of them are known to be dead.
+
+    Not needed as a rule: what a dead driver has claimed is free again after `times.claim` seconds, on its own
+    machine at once. What a living driver runs would be run twice; no record is lost or doubled by that.
+    """
+    from mica.sweep.results import open_records
+    from mica.sweep.store.claims import release as release_all
+
+    place = open_records(sweep, storage).store.place
+    click.echo(f"{place.shown}: {release_all(place)} claims given up")
+
+
+@main.command()
+@SWEEP
+@STORAGE
 def collect(sweep: Path, storage: str | None) -> None:
     """Write the tables trials, layers and epochs of all records as Parquet files beside them."""
     from mica.sweep.results import open_records

@@ -5,8 +5,10 @@ from typing import Any
 
 from rich.console import Console
 
+from mica.cli.at_work import at_work_text
 from mica.cli.states import changed_json, changed_text
 from mica.sweep.results import Results
+from mica.sweep.store.driver import SignOfLife, at_work
 
 _SHOWN_FAILURES = 5
 
@@ -25,6 +27,7 @@ def status_of(results: Results) -> dict[str, Any]:
             for key, entry in entries.items()
             if entry.outcome == "failed" and (stored := results.index.stored(key))
         },
+        "drivers": [said.model_dump() for said in at_work(results.store.place)],
         **changed_json(results),
         "changed_trials": {key: list(names) for key, names in results.changed.items()},
     }
@@ -37,6 +40,8 @@ def print_status(results: Results, console: Console) -> None:
     counts = ", ".join(part for part in (outcomes, f"{status['missing']:,} missing") if part)
     console.print(f"{status['name']}: {status['trials']:,} trials: {counts}", highlight=False)
     console.print(f"records in {status['storage']}", highlight=False, soft_wrap=True)
+    for line in at_work_text(map(SignOfLife.model_validate, status["drivers"])):
+        console.print(line, highlight=False, soft_wrap=True)
     failures = list(status["failures"].items())
     for key, failure in failures[:_SHOWN_FAILURES]:
         line = f"failed {key[:12]}  {failure['trial']}: {failure['error']}"

@@ -6,14 +6,16 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
-from mica.sweep.store.layout import driver_path
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mica.sweep.store.layout import DRIVERS, driver_path
 from mica.sweep.store.place import Place
 
 log = logging.getLogger(__name__)
@@ -101,6 +103,46 @@ class Watch:
         if said and _gone(said):
             return False
         return unseen <= self._seconds
+
+
+class Running(BaseModel):
+    """A trial, as its driver's sign of life tells of it."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    trial: str
+    host: str
+    epoch: int
+    epochs: int
+    val_top1: float | None = None
+    seconds: float
+
+
+class SignOfLife(BaseModel):
+    """What a driver says of itself, for people."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    driver: str
+    sweep: str
+    host: str
+    pid: int
+    running: tuple[Running, ...] = ()
+    left: int | None = None
+    """Trials that have not ended; null before the first is handed out."""
+    seconds_to_go: float | None = None
+
+
+def at_work(place: Place) -> Iterator[SignOfLife]:
+    """The drivers that have said something and not taken their leave.
+
+    One of this machine that is dead is left out; of one elsewhere only a later look tells.
+    """
+    for path in place.list(DRIVERS):
+        said = read_beat(place, path.removeprefix(f"{DRIVERS}/").removesuffix(".json"))
+        if said and not _gone(said):
+            with suppress(ValidationError):
+                yield SignOfLife.model_validate(said)
 
 
 def read_beat(place: Place, driver: str) -> dict[str, Any] | None:
