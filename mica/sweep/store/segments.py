@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 FOLD_FROM = 1000
 """Records outside of segments before they are folded."""
+_AT_ONCE = 100
+"""Records that are objects at one time: one has hundreds of parts, and a thousand of them take 200 MB."""
 _KIND = hashlib.sha256(repr([(field.name, str(field.type)) for field in SEGMENT]).encode()).hexdigest()[:8]
 """Of the columns; begins a segment's file name."""
 PREFIXES = "0123456789abcdef"
@@ -96,9 +98,10 @@ def fold(store: Store, at_least: int = FOLD_FROM) -> int:
     loose = sorted(names.keys() - folded)
     if len(loose) < at_least:
         return 0
-    for start in range(0, len(loose), FOLD_FROM):
-        found = [stored for name in loose[start : start + FOLD_FROM] if (stored := store.read(name))]
-        parts.append(table_of(found))
+    for start in range(0, len(loose), _AT_ONCE):
+        parts.append(
+            table_of(stored for name in loose[start : start + _AT_ONCE] if (stored := store.read(name)))
+        )
         if sum(part.num_rows for part in parts) >= FOLD_FROM:
             _write(place, parts)
             parts = []
