@@ -6,8 +6,9 @@ it held are read one by one.
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from itertools import pairwise
 
@@ -48,12 +49,17 @@ class Segment:
 
     def read_prefix(self, prefix: str, columns: list[str]) -> pa.Table:
         """Some columns of the rows whose names begin with this digit."""
-        place = SEGMENT.get_field_index("name")
-        groups = [self._file.metadata.row_group(group) for group in range(self._file.num_row_groups)]
-        firsts = [group.column(place).statistics.min[0] for group in groups]
-        return self._file.read_row_groups(
-            [number for number, first in enumerate(firsts) if first == prefix], columns=columns
-        )
+        groups = [number for number, first in enumerate(self._firsts) if first == prefix]
+        return self._file.read_row_groups(groups, columns=columns)
+
+    @cached_property
+    def _firsts(self) -> list[str]:
+        """The first digit of each row group's names."""
+        found, ends = [], 0
+        for group in range(self._file.num_row_groups):
+            found.append(self.names[ends].as_py()[0])
+            ends += self._file.metadata.row_group(group).num_rows
+        return found
 
 
 def segments(place: Place) -> Iterator[Segment]:
@@ -112,14 +118,13 @@ def fold(store: Store, at_least: int = FOLD_FROM) -> int:
     return len(loose)
 
 
-def drop_stale(place: Place, names: Collection[str]) -> None:
+def drop_stale(place: Place, names: Container[str]) -> None:
     """Delete the segments that hold rows of records that somebody has removed by hand.
 
     Such a trial runs again, and its new record must not be taken for the old one.
     """
-    known = pa.array(names, pa.string())
     for segment in segments(place):
-        if not pc.all(pc.is_in(segment.names, known)).as_py():
+        if not all(name in names for name in segment.names.to_pylist()):
             place.delete(segment.path)
 
 
