@@ -12,7 +12,7 @@ from mica.report.figures import draw
 from mica.report.summary import as_latex, as_markdown, rich_table, summary
 from mica.sweep.results import Results
 from mica.sweep.store.layout import FIGURES, TABLES
-from mica.sweep.store.tables import trials_table, write_tables
+from mica.sweep.store.tables import read_trials, trials_table, write_tables
 
 
 def write_report(results: Results, console: Console, *, published: str | None = None) -> None:
@@ -22,7 +22,7 @@ def write_report(results: Results, console: Console, *, published: str | None = 
         console.print(f"{results.name}: no finished trial yet", highlight=False)
         return
     write_tables(results.store, results.trials)
-    trials = _trials(results)
+    trials = read_trials(results.store, results.trials, results.entries).to_pandas()
     with tempfile.TemporaryDirectory(prefix="mica-figures-") as scratch:
         figures = draw(trials, Path(scratch), published=published)
         place.upload(Path(scratch), FIGURES)

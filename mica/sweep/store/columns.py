@@ -1,6 +1,8 @@
 """What the tables and the segments are made of: records as Arrow columns, each with its meaning and unit."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, chain
+from operator import attrgetter
 from typing import Any, get_args
 
 import pyarrow as pa
@@ -43,7 +45,27 @@ _AXES: Columns = {
 
 def table_of(stored: Iterable[Stored]) -> pa.Table:
     """A row a record: the columns of `trials`, those of `OWN`, and lists of its layers and epochs."""
-    return pa.Table.from_pylist([_row_of(item) for item in stored], schema=SEGMENT)
+    items = list(stored)
+    lists = {
+        "layer_rows": [item.record.layers for item in items],
+        "epoch_rows": [item.record.epochs for item in items],
+    }
+    plain = pa.schema([field for field in SEGMENT if field.name not in lists])
+    table = pa.Table.from_pylist([_row_of(item) for item in items], schema=plain)
+    for name, rows in lists.items():
+        table = table.append_column(SEGMENT.field(name), _lists(rows, SEGMENT.field(name).type))
+    return table.select(SEGMENT.names)
+
+
+def _lists(rows_of: Sequence[Sequence[BaseModel]], kind: pa.ListType) -> pa.Array:
+    """A list of rows a record, made column by column: a record has hundreds of rows."""
+    rows = list(chain.from_iterable(rows_of))
+    columns = []
+    for field in kind.value_type:
+        values: Iterable[Any] = map(attrgetter(field.name), rows)
+        columns.append(pa.array(list(map(_plain, values) if field.type == _TEXT else values), field.type))
+    ends = pa.array(list(accumulate(map(len, rows_of), initial=0)), pa.int32())
+    return pa.ListArray.from_arrays(ends, pa.StructArray.from_arrays(columns, fields=list(kind.value_type)))
 
 
 def labels_of(spec: TrialSpec) -> dict[str, str | None]:
@@ -65,8 +87,6 @@ def _row_of(item: Stored) -> dict[str, Any]:
         "name": item.name,
         "code": [{"function": name, "digest": digest} for name, digest in sorted(spec.code.items())],
         "reason": record.reason,
-        "layer_rows": [_fields(row) for row in record.layers],
-        "epoch_rows": [_fields(row) for row in record.epochs],
         "trial_key": item.key,
         "sweep": item.sweep,
         **labels_of(spec),

@@ -134,10 +134,12 @@ class Index:
     def _fold_in(self, names: dict[str, str]) -> dict[str, str]:
         """Enter what segments hold of these records; returns the rest."""
         rest = dict(names)
-        wanted = pa.array(names.values() if self._others else self._trials, pa.string())
+        wanted = pa.array(self._trials, pa.string())
         for segment in segments(self._store.place):
             table = segment.read(_COLUMNS)
-            for row in table.filter(pc.is_in(table["trial_key"], wanted)).to_pylist():
+            if not self._others:
+                table = table.filter(pc.is_in(table["trial_key"], wanted))
+            for row in table.to_pylist():
                 if rest.get(row["name"]) is not None:
                     self._enter(row["trial_key"], _entry_of(row))
             for name in segment.names.to_pylist():

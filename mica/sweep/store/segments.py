@@ -6,8 +6,9 @@ it held are read one by one.
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from itertools import pairwise
 
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 FOLD_FROM = 1000
 """Records outside of segments before they are folded."""
+_AT_ONCE = 100
+"""Records that are objects at one time: one has hundreds of parts, and a thousand of them take 200 MB."""
 _KIND = hashlib.sha256(repr([(field.name, str(field.type)) for field in SEGMENT]).encode()).hexdigest()[:8]
 """Of the columns; begins a segment's file name."""
 PREFIXES = "0123456789abcdef"
@@ -46,12 +49,17 @@ class Segment:
 
     def read_prefix(self, prefix: str, columns: list[str]) -> pa.Table:
         """Some columns of the rows whose names begin with this digit."""
-        place = SEGMENT.get_field_index("name")
-        groups = [self._file.metadata.row_group(group) for group in range(self._file.num_row_groups)]
-        firsts = [group.column(place).statistics.min[0] for group in groups]
-        return self._file.read_row_groups(
-            [number for number, first in enumerate(firsts) if first == prefix], columns=columns
-        )
+        groups = [number for number, first in enumerate(self._firsts) if first == prefix]
+        return self._file.read_row_groups(groups, columns=columns)
+
+    @cached_property
+    def _firsts(self) -> list[str]:
+        """The first digit of each row group's names."""
+        found, ends = [], 0
+        for group in range(self._file.num_row_groups):
+            found.append(self.names[ends].as_py()[0])
+            ends += self._file.metadata.row_group(group).num_rows
+        return found
 
 
 def segments(place: Place) -> Iterator[Segment]:
@@ -96,9 +104,10 @@ def fold(store: Store, at_least: int = FOLD_FROM) -> int:
     loose = sorted(names.keys() - folded)
     if len(loose) < at_least:
         return 0
-    for start in range(0, len(loose), FOLD_FROM):
-        found = [stored for name in loose[start : start + FOLD_FROM] if (stored := store.read(name))]
-        parts.append(table_of(found))
+    for start in range(0, len(loose), _AT_ONCE):
+        parts.append(
+            table_of(stored for name in loose[start : start + _AT_ONCE] if (stored := store.read(name)))
+        )
         if sum(part.num_rows for part in parts) >= FOLD_FROM:
             _write(place, parts)
             parts = []
@@ -109,14 +118,13 @@ def fold(store: Store, at_least: int = FOLD_FROM) -> int:
     return len(loose)
 
 
-def drop_stale(place: Place, names: Collection[str]) -> None:
+def drop_stale(place: Place, names: Container[str]) -> None:
     """Delete the segments that hold rows of records that somebody has removed by hand.
 
     Such a trial runs again, and its new record must not be taken for the old one.
     """
-    known = pa.array(names, pa.string())
     for segment in segments(place):
-        if not pc.all(pc.is_in(segment.names, known)).as_py():
+        if not all(name in names for name in segment.names.to_pylist()):
             place.delete(segment.path)
 
 

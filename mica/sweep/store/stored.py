@@ -5,6 +5,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from pydantic_core import from_json
+
 from mica.sweep.store.layout import name_of
 from mica.trial.record import RECORD_VERSION, Outcome, Record
 
@@ -48,10 +50,10 @@ def encode(stored: Stored) -> bytes:
 def decode(content: bytes) -> Stored:
     """Raises `Unsound` for what is no record, and `Newer` for a record of a newer mica."""
     try:
-        envelope = json.loads(content)
+        envelope = from_json(content)
         if envelope["checksum"] != _checksum(envelope["body"]):
             raise Unsound("its checksum is wrong")
-        body = json.loads(envelope["body"])
+        body = from_json(envelope["body"])
         version = body["record"]["version"]
         if version > RECORD_VERSION:
             raise Newer(version, body["record"].get("outcome"))

@@ -3,8 +3,9 @@
 They are written piece by piece: of a store of any size only the trials are in memory at once.
 """
 
+import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mica import __version__
 from mica.sweep.store.columns import EPOCHS, LAYERS, TRIALS, labels_of, table_of
-from mica.sweep.store.index import Index
+from mica.sweep.store.index import Index, code_of
 from mica.sweep.store.layout import TABLES
 from mica.sweep.store.records import Store
 from mica.sweep.store.segments import PREFIXES, Segment, fold, segments
@@ -22,6 +24,9 @@ from mica.trial.spec import TrialSpec
 
 _ORDER = ("dataset", "model", "method", "budget", "log10_ratio", "seed", "trial_key")
 """So that a table does not depend on the order in which trials ended."""
+_FILES = {name: f"{TABLES}/{name}.parquet" for name in ("trials", "layers", "epochs")}
+_STATE = b"state"
+"""In each file: the state of the store that it shows, so that nobody writes it twice."""
 
 
 def write_tables(store: Store, trials: Mapping[str, TrialSpec]) -> list[str]:
@@ -30,19 +35,57 @@ def write_tables(store: Store, trials: Mapping[str, TrialSpec]) -> list[str]:
     Args:
         trials: those of a sweep file, by key, whose titles the tables show.
     """
+    state = _state_of(store, trials)
+    if all(_state_in(store, name) == state for name in _FILES):
+        return list(_FILES.values())  # of 100,000 records they take a minute to write
     fold(store)
     rows = Rows.of(store, trials)
     with tempfile.TemporaryDirectory(prefix="mica-tables-") as folder:
-        file = Path(folder, "trials.parquet")
-        pq.write_table(rows.trials(), file, compression="zstd")
-        store.place.upload_file(file, f"{TABLES}/trials.parquet")
-        for name, rows_of, schema in (("layers", "layer_rows", LAYERS), ("epochs", "epoch_rows", EPOCHS)):
+        for name, schema, tables in (
+            ("trials", TRIALS, iter([rows.trials()])),
+            ("layers", LAYERS, (rows.parts("layer_rows", prefix, LAYERS) for prefix in PREFIXES)),
+            ("epochs", EPOCHS, (rows.parts("epoch_rows", prefix, EPOCHS) for prefix in PREFIXES)),
+        ):
             file = Path(folder, f"{name}.parquet")
-            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-                for prefix in PREFIXES:
-                    writer.write_table(rows.parts(rows_of, prefix, schema))
-            store.place.upload_file(file, f"{TABLES}/{name}.parquet")
-    return [f"{TABLES}/{name}.parquet" for name in ("trials", "layers", "epochs")]
+            with pq.ParquetWriter(file, schema.with_metadata({_STATE: state}), compression="zstd") as writer:
+                for table in tables:
+                    writer.write_table(table)
+            store.place.upload_file(file, _FILES[name])
+    return list(_FILES.values())
+
+
+def read_trials(store: Store, trials: Mapping[str, TrialSpec], keys: Collection[str]) -> pa.Table:
+    """The rows of these keys, of the table that `write_tables` wrote."""
+    content = store.place.open(_FILES["trials"])
+    if content is None:
+        return TRIALS.empty_table()
+    with content:
+        chosen = pc.field("trial_key").isin(pa.array(keys, pa.string()))
+        return _relabelled(pq.read_table(content, filters=chosen), trials).cast(TRIALS)
+
+
+def _state_of(store: Store, trials: Mapping[str, TrialSpec]) -> str:
+    """Of all that decides what the tables hold: columns, the names of records, failed attempts, titles."""
+    said = hashlib.sha256(f"{__version__} {TRIALS.to_string()} {LAYERS} {EPOCHS}".encode())
+    for name in sorted(store.names()):
+        said.update(f"{name}\n".encode())
+    for attempt in sorted(store.failures().items()):
+        said.update(f"{attempt}\n".encode())
+    for key, spec in sorted(trials.items()):
+        said.update(f"{key} {labels_of(spec)} {code_of(spec)}\n".encode())
+    return said.hexdigest()
+
+
+def _state_in(store: Store, table: str) -> str | None:
+    """Of which a table was written; None: of none that is known."""
+    try:
+        content = store.place.open(_FILES[table])
+        if content is None:
+            return None
+        with content:
+            return str((pq.read_schema(content).metadata or {}).get(_STATE, b"").decode())
+    except (pa.ArrowException, OSError, ValueError):  # damaged; it is written anew
+        return None
 
 
 def trials_table(store: Store, trials: Mapping[str, TrialSpec]) -> pa.Table:
