@@ -263,7 +263,7 @@ def bench(as_json: bool, **options: Any) -> None:
     """Measure what a training step, a mask and a trial cost on this machine.
 
     Each network trains the usual way (weights × masks at full width) and mica's way, step by step in turn.
-    `mica-sweep plan` then knows how many hours a sweep will take here. With the defaults this takes
+    `mica-sweep plan` then knows better how many hours a sweep will take here. With the defaults this takes
     some ten minutes; for a quick look: mica-sweep bench --seeds 1 --rounds 3 --no-masks --trials 0
     """
     from mica.bench.bench import measure, plan_of
