@@ -129,12 +129,14 @@ def plan(sweep: Path, storage: str | None, keys: bool, measure: bool, as_json: b
     from mica.bench.forecast import forecast
     from mica.bench.measurements import saved
     from mica.cli.planned import list_trials, planned, print_plan
+    from mica.sweep.plan.spec import Resources, load_sweep
     from mica.sweep.results import open_results
 
     results = open_results(sweep, storage)
     with err.status("counting hours") as shown:
         announce = (lambda what: shown.update(f"trying {what}")) if measure else None
-        hours = forecast(results, saved(), announce)
+        resources = load_sweep(sweep).resources if results.missing else Resources()
+        hours = forecast(results, saved(), resources, announce)
     found = planned(results, hours)
     if as_json:
         _print_json(found)
