@@ -12,6 +12,7 @@ from mica.bench.rough import measure_roughly
 from mica.data import DataSource
 from mica.pruning.methods import is_ranking, parse_method
 from mica.sweep.plan.cost import training_images
+from mica.sweep.plan.spec import Resources
 from mica.sweep.results import Results
 from mica.trial.spec import TrialSpec
 
@@ -35,13 +36,16 @@ ROUGH = "rough"
 
 
 def forecast(
-    results: Results, bench: Measurements | None, announce: Callable[[str], None] | None = None
+    results: Results,
+    bench: Measurements | None,
+    resources: Resources | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> Forecast | None:
     """The hours of what has no record; None if all have one, or where nothing tells of some trial.
 
     A trial is taken to last as the mean of those of the same data, network, epochs and pruner whose ratio
     is nearest; without any, as its steps and its mask do in the benchmark; else as a few like it do that are
-    tried for some seconds, of which `announce` is told. Without it nothing is tried.
+    tried for some seconds with these resources, of which `announce` is told. Without it nothing is tried.
     """
     done = _done(results)
     seconds, bases, unknown = 0.0, set(), []
@@ -56,7 +60,9 @@ def forecast(
             bases.add(f"mica-sweep bench of {bench.started[:10]} on {bench.device}")
         else:
             unknown.append(spec)
-    rough = measure_roughly(unknown, results.sources, announce) if unknown and announce else None
+    rough = None
+    if unknown and announce:
+        rough = measure_roughly(unknown, results.sources, resources or Resources(), announce)
     if unknown and not rough:
         return None
     found = [" and ".join(sorted(bases))] if bases else []

@@ -9,11 +9,14 @@ from itertools import chain, zip_longest
 from statistics import fmean
 
 import numpy as np
+import torch
 
 from mica.bench.sample import Sample, Try, sample
 from mica.data import DataSource
+from mica.sweep.drive.executor import device_of, need_among, threads_of
 from mica.sweep.plan.cost import estimated_cost, image_cost, mask_cost, training_cost, training_images
-from mica.trial.device import checked_device, compute_exactly
+from mica.sweep.plan.spec import Resources
+from mica.trial.device import compute_exactly
 from mica.trial.spec import TrialSpec
 
 _SECONDS = 4.0
@@ -52,12 +55,27 @@ class Rough:
 
 
 def measure_roughly(
-    trials: Iterable[TrialSpec], sources: Sources, announce: Callable[[str], None]
+    trials: Sequence[TrialSpec], sources: Sources, resources: Resources, announce: Callable[[str], None]
 ) -> Rough | None:
-    """Try some of these trials, and tell which, the largest work first; None if none could be tried."""
+    """Try some of these trials with the threads that they would get, and tell which, the largest work first.
+
+    None if none could be tried. Where they are to get a GPU and there is none, they are tried on the CPU.
+    """
+    need = need_among(resources, trials, torch.cuda.device_count())
+    device = device_of(need) if torch.cuda.is_available() else "cpu"
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads_of(need))
+    try:
+        return _measured(trials, sources, device, announce)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _measured(
+    trials: Iterable[TrialSpec], sources: Sources, device: str, announce: Callable[[str], None]
+) -> Rough | None:
     begin = time.perf_counter()
     compute_exactly()
-    device = checked_device(None)
     tries = list(_tries(trials, sources))
     announce("the smallest network")
     _tried(min(tries, key=_cost), device, 0.0)  # loads modules, which no later trial waits for

@@ -57,12 +57,32 @@ class Try:
         return (self.source.classes if self.source else None) or CLASSES
 
 
+@dataclass(frozen=True)
+class _Time:
+    wall: float
+    cpu: float
+    """Of all threads of this process."""
+
+    @classmethod
+    def now(cls) -> "_Time":
+        return cls(time.perf_counter(), time.process_time())
+
+    def since(self, device: str) -> float:
+        """Seconds since then, as on an idle machine: other processes may be at work here just now.
+
+        On a CPU as many as passed, or as this process computed if that is less. A GPU is waited for.
+        """
+        now = _Time.now()
+        wall = now.wall - self.wall
+        return min(wall, now.cpu - self.cpu) if device == "cpu" else wall
+
+
 def sample(trial: Try, device: str, seconds: float) -> Sample:
     """Prepare a trial, and train as much of an epoch as so many seconds allow, but at least a few images.
 
     Of a trial that collapses the dense network trains, at the ratio 1: no other takes longer.
     """
-    begin = time.perf_counter()
+    begin = _Time.now()
     spec = trial.spec
     model = build(spec.model, input_shape=trial.shape, classes=trial.classes, seed=spec.seed)
     graph = trace(model, trial.shape)
@@ -80,11 +100,11 @@ def sample(trial: Try, device: str, seconds: float) -> Sample:
     if collapsed(inspect(graph, model, masks)[0]):
         log10_ratio, masks = 0.0, sparsify(model, DENSE, 1, spec.seed, graph=graph)
     if not trial.trains:
-        return Sample(log10_ratio, time.perf_counter() - begin, None)
+        return Sample(log10_ratio, begin.since(device), None)
     state = TrainState.begin(model, masks)
     form = enter(model, graph, state, device, smaller=spec.compact, by_edges=_compiled(device))
-    prepared = time.perf_counter()
-    return Sample(log10_ratio, prepared - begin, _image(form, trial, device, prepared + seconds))
+    prepared = begin.since(device)
+    return Sample(log10_ratio, prepared, _image(form, trial, device, time.perf_counter() + seconds))
 
 
 def _compiled(device: str) -> bool:
@@ -103,16 +123,16 @@ def _image(form: Form, trial: Try, device: str, until: float) -> float:
     batch, images = trial.spec.protocol.batch_size, training_images(trial.spec, trial.source)
     count, warm = min(_FIRST, images), False
     while True:
-        each = _epoch(form, trial, device, count) / count
-        more = min(images, int((until - time.perf_counter()) / 2 / each))
+        wall, own = _epoch(form, trial, device, count)
+        more = min(images, int((until - time.perf_counter()) / 2 / wall * count))
         more -= more % batch if more > batch else 0  # a last, smaller batch would take longer an image
         if warm and more < 2 * count:
-            return each
+            return own / count
         count, warm = max(count, more), True
 
 
-def _epoch(form: Form, trial: Try, device: str, count: int) -> float:
-    """Seconds of an epoch of so many images, the evaluation's in proportion."""
+def _epoch(form: Form, trial: Try, device: str, count: int) -> tuple[float, float]:
+    """Seconds of an epoch of so many images, the evaluation's in proportion: as they passed, and our own."""
     spec, source = trial.spec, trial.source
     images = training_images(spec, source)
     counts = [round(part * count / images) for part in (images, *evaluated_images(spec, source))]
@@ -120,4 +140,6 @@ def _epoch(form: Form, trial: Try, device: str, count: int) -> float:
     # A tiny rate: on noise the losses must stay numbers for as long as it takes.
     protocol = spec.protocol.model_copy(update={"epochs": 1, "lr": 1e-6})
     form.rows.clear()
-    return next(train(form, parts, protocol, spec.seed)).seconds
+    begin = _Time.now()
+    epoch = next(train(form, parts, protocol, spec.seed))
+    return epoch.seconds, begin.since(device)

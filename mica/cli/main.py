@@ -183,12 +183,14 @@ def plan(sweep: Path, storage: str | None, keys: bool, measure: bool, as_json: b
     from mica.bench.forecast import forecast
     from mica.bench.measurements import saved
     from mica.cli.planned import list_trials, planned, print_plan
+    from mica.sweep.plan.spec import Resources, load_sweep
     from mica.sweep.results import open_results
 
     results = open_results(sweep, storage)
     with err.status("counting hours") as shown:
         announce = (lambda what: shown.update(f"trying {what}")) if measure else None
-        hours = forecast(results, saved(), announce)
+        resources = load_sweep(sweep).resources if results.missing else Resources()
+        hours = forecast(results, saved(), resources, announce)
     found = planned(results, hours)
     if as_json:
         _print_json(found)
@@ -333,7 +335,7 @@ def bench(as_json: bool, **options: Any) -> None:
     """Measure what a training step, a mask and a trial cost on this machine.
 
     Each network trains the usual way (weights × masks at full width) and mica's way, step by step in turn.
-    `mica-sweep plan` then knows how many hours a sweep will take here. With the defaults this takes
+    `mica-sweep plan` then knows better how many hours a sweep will take here. With the defaults this takes
     some ten minutes; for a quick look: mica-sweep bench --seeds 1 --rounds 3 --no-masks --trials 0
     """
     from mica.bench.bench import measure, plan_of

@@ -10,6 +10,7 @@ import mica.bench.rough as rough_module
 from mica.bench.forecast import ROUGH, Forecast, forecast
 from mica.bench.rough import Rough, measure_roughly
 from mica.bench.sample import Sample, Try, sample
+from mica.sweep.plan.spec import Resources
 from mica.trial import TrialSpec, open_data
 from tests.bench.test_forecast import results
 from tests.sweep import user_models
@@ -21,7 +22,7 @@ SOURCES = {tiny().data.label: open_data(tiny().data)}
 def told(*trials: TrialSpec) -> tuple[Forecast | None, list[str]]:
     """The hours of these trials, and what was said to be tried."""
     heard: list[str] = []
-    found = forecast(results({spec.key: spec for spec in trials}, None, SOURCES), None, heard.append)
+    found = forecast(results({spec.key: spec for spec in trials}, None, SOURCES), None, announce=heard.append)
     return found, heard
 
 
@@ -53,7 +54,7 @@ def seconds(spec: TrialSpec, rough: Rough | None) -> float:
 
 
 def measured(*trials: TrialSpec) -> Rough:
-    found = measure_roughly(trials, SOURCES, lambda what: None)
+    found = measure_roughly(trials, SOURCES, Resources(), lambda what: None)
     assert found
     return found
 
@@ -151,6 +152,7 @@ def test_when_the_seconds_are_over_the_rest_goes_by_the_cost_model(
 ) -> None:
     monkeypatch.setattr(rough_module, "_SECONDS", 1e-9)
     other = tiny(model="resnet20", data={**DATA, "title": "other"})
-    found = measure_roughly([tiny(), other], {**SOURCES, "other": open_data(other.data)}, lambda what: None)
+    sources = {**SOURCES, "other": open_data(other.data)}
+    found = measure_roughly([tiny(), other], sources, Resources(), lambda what: None)
     assert found and len(made_up) == 2  # the first one is for loading modules
     assert found.trial(tiny(), None) > 0 and found.trial(other, None) > 0
