@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from mica.sweep.store.records import Store, Stored
+from mica.sweep.store.records import Store
+from mica.sweep.store.stored import Stored
 from mica.sweep.track.process import Tracker
 from mica.sweep.track.projection import Tally, default_uri, sync
 from tests.sweep.track.mlflow_records import closed_port, made, runs
 
 SWEEP = "a sweep"
-RECORDS = {f"k{seed}": made(seed) for seed in range(3)}
+RECORDS = {made(seed).spec.key: made(seed) for seed in range(3)}
+KEYS = [*RECORDS]
+GONE = "f" * 64
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +63,9 @@ def test_it_logs_in_the_background(store: str, warnings: list[str]) -> None:
 
 
 def test_a_record_that_cannot_be_read_is_missed_alone(store: str, warnings: list[str]) -> None:
-    tally = started(default_uri(store), store, ["k0", "gone", "k2"], warnings).close()
+    tally = started(default_uri(store), store, [KEYS[0], GONE, KEYS[2]], warnings).close()
     assert (tally.logged + tally.present, tally.failed) == (2, 1)
-    assert tally.error == "LookupError: the record of gone has vanished"
+    assert tally.error == f"LookupError: the record of {GONE} has vanished"
     assert len(warnings) == 1
 
 
@@ -96,7 +99,7 @@ def test_what_gets_no_time_is_done_by_the_driver(store: str, warnings: list[str]
 
 def test_a_server_that_is_down_costs_one_warning(store: str, warnings: list[str]) -> None:
     uri = f"http://name:secret@127.0.0.1:{closed_port()}"
-    tally = started(uri, store, [f"k{seed}" for seed in range(50)], warnings).close()
+    tally = started(uri, store, [f"{seed:064x}" for seed in range(50)], warnings).close()
     assert (tally.logged, tally.present, tally.failed) == (0, 0, 50)
     assert len(warnings) == 1 and "the sweep goes on" in warnings[0]
     assert "secret" not in warnings[0]
