@@ -9,7 +9,8 @@ from mica.bench.forecast import forecast
 from mica.bench.measurements import MaskRow, Measurements, StepRow, save, saved
 from mica.data import DataSource
 from mica.sweep.results import Results
-from mica.sweep.store.records import Store, Stored
+from mica.sweep.store.records import Store
+from mica.sweep.store.stored import Stored
 from mica.trial import TrialSpec, open_data
 from tests.sweep.sample import record
 from tests.trial.sample import tiny

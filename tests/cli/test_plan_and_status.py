@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from mica.cli.main import main
 from mica.sweep.drive.worker import failed
-from mica.sweep.store.records import Stored
+from mica.sweep.store.stored import Stored
 from mica.sweep.sweep import open_sweep
 from mica.trial import run
 from tests.sweep import user_models

@@ -62,7 +62,7 @@ def sweep(tmp_path: Path) -> Path:
     made = """
 import sys
 from pathlib import Path
-from mica.sweep.store.records import Stored
+from mica.sweep.store.stored import Stored
 from mica.sweep.sweep import open_sweep
 from mica.trial import run
 sweep = open_sweep(Path("sweep.yaml"))
@@ -125,7 +125,7 @@ def test_data_may_be_gone_too(tmp_path: Path) -> None:
     path = write(tmp_path, data="{name: parquet, train: gone.parquet, test: gone.parquet}")
     Store(str(tmp_path / "results")).put(stored())
     found = open_records(path, str(tmp_path / "results"))
-    assert list(found.stored) == [stored().key]
+    assert list(found.entries) == [stored().key]
     assert found.note is not None and "gone.parquet: there is no such file" in found.note
 
 

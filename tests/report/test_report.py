@@ -6,10 +6,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from mica.report import report
 from mica.report.report import print_table, write_report
 from mica.sweep.results import Results, open_results
-from mica.sweep.store import tables
 from mica.sweep.store.records import Store
 from mica.sweep.sweep import open_sweep
 from tests.sweep.sample import stored, write
@@ -46,17 +44,12 @@ def test_a_report_goes_by_the_titles_of_the_file_as_it_is_now(results: Results, 
     assert len(list((tmp_path / "results/tiny/figures").glob("accuracy-*.png"))) == 1
 
 
-def test_each_table_is_made_once_and_only_where_it_is_asked_for(
-    results: Results, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_tables_are_written_only_where_they_are_asked_for(
+    results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made: list[str] = []
-    for name in ("trials_table", "layers_table", "epochs_table"):
-        real = getattr(tables, name)
-        counted = lambda items, real=real, name=name: made.append(name) or real(items)  # noqa: E731
-        monkeypatch.setattr(tables, name, counted)
-        if hasattr(report, name):
-            monkeypatch.setattr(report, name, counted)
     print_table(results, "markdown")
-    assert made == ["trials_table"] and "| MiCA max-ERK | **50.0" in capsys.readouterr().out
+    assert "| MiCA max-ERK | **50.0" in capsys.readouterr().out
+    assert not (tmp_path / "results/tiny/tables").exists()
     write_report(results, Console(width=100, quiet=True))
-    assert sorted(made[1:]) == ["epochs_table", "layers_table", "trials_table"]
+    written = sorted(path.name for path in (tmp_path / "results/tiny/tables").iterdir())
+    assert written == ["epochs.parquet", "layers.parquet", "trials.parquet"]

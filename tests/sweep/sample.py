@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mica.sweep.store.records import Stored
+from mica.sweep.store.records import Store
+from mica.sweep.store.stored import Stored
 from mica.trial import Record
 from mica.trial.provenance import provenance
 from mica.trial.record import EpochRow, LayerRow, MaskSummary, Results
@@ -63,3 +64,10 @@ def record(top1: float = 50.0, **changes: Any) -> Record:
 def stored(key: str = "a", top1: float = 50.0, sweep: str = "tiny", **changes: Any) -> Stored:
     """A record under a key of 64 hexadecimal digits that begins so."""
     return Stored(key.ljust(64, "0"), sweep, record(top1, **changes))
+
+
+def records_of(storage: str | Path) -> dict[str, Stored]:
+    """Key → the newest record of each trial in a store; of one that has none the last attempt, which failed."""
+    store = Store(str(storage))
+    keys = {*store.names().values(), *store.failures()}
+    return {key: found for key in keys if (found := store.latest(key)) is not None}

@@ -9,9 +9,8 @@ from click.testing import CliRunner, Result
 
 from mica.cli.main import main
 from mica.sweep.drive import here
-from mica.sweep.store.records import Store
 from tests.sweep import user_models
-from tests.sweep.sample import write
+from tests.sweep.sample import records_of, write
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def run(folder: Path, *options: str) -> Result:
 
 
 def outcomes(folder: Path) -> Counter[str]:
-    return Counter(item.record.outcome for item in Store(str(folder / "results")).load().values())
+    return Counter(item.record.outcome for item in records_of(folder / "results").values())
 
 
 def test_results_of_code_that_has_changed_are_told_of_and_made_again_on_request(
@@ -81,7 +80,7 @@ def test_an_interrupted_sweep_says_what_is_missing_and_goes_on(
         result = run(folder)
     assert result.exit_code == 130
     assert "interrupted: 2 trials are missing" in result.stderr
-    assert not (folder / "results" / "driver.lease").exists()
+    assert not [*(folder / "results").glob("claims/*"), *(folder / "results").glob("drivers/*")]
     assert "2 done, 2 to run" in run(folder).output
     assert outcomes(folder).total() == 4
 

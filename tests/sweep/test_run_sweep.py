@@ -20,10 +20,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from mica.cli.main import main
-from mica.sweep.store.records import Store, Stored
+from mica.sweep.store.stored import Stored
 from mica.sweep.sweep import Retry, open_sweep
 from tests.sweep import ray_cluster, user_models
-from tests.sweep.sample import SWEEP, write
+from tests.sweep.sample import SWEEP, records_of, write
 from tests.trial.sample import without_provenance
 
 
@@ -34,7 +34,7 @@ def sweep(*arguments: str | Path) -> Result:
 
 
 def records(folder: Path) -> dict[str, Stored]:
-    return Store(str(folder)).load()
+    return records_of(folder)
 
 
 def outcomes(folder: Path) -> Counter[str]:
@@ -49,7 +49,8 @@ class Finished:
     results: Path
     survived: dict[str, Stored]
     """The records that the first driver left."""
-    lease_was_left: bool
+    claims_left: int
+    """By the first driver, on what it had given out."""
     second: Result
 
 
@@ -78,21 +79,26 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     lines = {"protocol": "{epochs: 100, batch_size: 8}", "resources": "{gpu: 0}"}
     path = write(folder, storage=str(results), **lines)
     kill_in_the_middle(path, results)
-    survived, lease_was_left = records(results), (results / "driver.lease").exists()
+    survived, claims_left = records(results), len(list(results.glob("claims/*")))
     second = sweep("run", path, "--address", ray_cluster.address())
-    return Finished(path, results, survived, lease_was_left, second)
+    return Finished(path, results, survived, claims_left, second)
 
 
 def test_a_killed_driver_s_sweep_goes_on_where_it_was(finished: Finished) -> None:
     assert 2 <= len(finished.survived) < 8
-    assert finished.lease_was_left  # by a dead process: the second driver does not wait for it
+    assert finished.claims_left  # by a dead process: the second driver does not wait for it
     assert finished.second.exit_code == 0, finished.second.output
     done = len(finished.survived)
     assert f"tiny: 8 trials, {done} done, {8 - done} to run" in finished.second.output
     found = records(finished.results)
     assert {key: found[key] for key in finished.survived} == finished.survived
     assert outcomes(finished.results) == {"completed": 4, "collapsed": 4}
-    assert not list(finished.results.rglob("*.tmp")) and not (finished.results / "driver.lease").exists()
+    left = [
+        path.name
+        for pattern in ("*.tmp", "claims/*", "drivers/*")
+        for path in finished.results.rglob(pattern)
+    ]
+    assert not left
 
 
 HERE = """

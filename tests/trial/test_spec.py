@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mica.errors import DataError, UserError
-from mica.sweep.store.records import Stored
+from mica.sweep.store.stored import Stored
 from mica.trial import Record, TrialSpec, open_data, run
 from mica.trial.run import load
 from tests.trial.sample import DATA, tiny

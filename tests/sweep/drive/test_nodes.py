@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 
-from mica.sweep.store.records import Store
 from tests.sweep import user_models
-from tests.sweep.sample import write
+from tests.sweep.sample import records_of, write
 
 NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 
@@ -66,7 +65,7 @@ def test_a_node_that_joins_is_used_and_what_ran_on_a_lost_one_runs_elsewhere(
             print(f"\na node that joined ran its first trial after {took:.1f} s")
         cluster.remove_node(node, allow_graceful=False)
         assert driver.wait(240) == 0, log.read_text()
-    records = Store(str(tmp_path / "results")).load()
+    records = records_of(tmp_path / "results")
     assert {item.record.spec.seed for item in records.values()} == set(range(40))
     assert {item.record.outcome for item in records.values()} == {"completed"}
     assert 40 <= len(processes()) <= 41, "only the trial that ran on the lost node ran again"

@@ -23,14 +23,14 @@ def bad(error: str) -> dict[str, Any]:
     ([GOOD, GOOD, GOOD], False),
 ])  # fmt: skip
 def test_the_first_three_that_fail_alike_stop_it(ends: list[dict[str, Any]], stops: bool) -> None:
-    stopping = Stopping(lambda: True)
+    stopping = Stopping()
     for changes in ends:
         stopping.ended(record(**changes))
     assert stopping.reason == ("the first 3 trials all failed alike: E: a" if stops else None)
 
 
 def test_so_do_three_in_a_row_whose_records_cannot_be_written() -> None:
-    stopping = Stopping(lambda: True)
+    stopping = Stopping()
     for _ in range(2):
         stopping.unsaved("k", "disk full")
     stopping.ended(record())
@@ -41,12 +41,8 @@ def test_so_do_three_in_a_row_whose_records_cannot_be_written() -> None:
     assert stopping.reason == "records cannot be written: disk full; the same line again goes on"
 
 
-def test_so_does_another_driver() -> None:
-    assert Stopping(lambda: False).reason == "another driver has taken this storage over"
-
-
 def test_the_first_reason_counts() -> None:
-    stopping = Stopping(lambda: True)
+    stopping = Stopping()
     stopping.stop(SweepIncomplete("one"))
     stopping.stop(SweepIncomplete("two"))
     assert stopping.interrupt()

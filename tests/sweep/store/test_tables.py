@@ -12,7 +12,7 @@ from mica.named import Named
 from mica.pruning.methods import Method
 from mica.sweep.drive.worker import failed
 from mica.sweep.store.folder import Folder
-from mica.sweep.store.records import Stored
+from mica.sweep.store.stored import Stored
 from mica.sweep.store.tables import epochs_table, layers_table, trials_table, write_tables
 from mica.trial import run
 from tests.sweep.sample import stored

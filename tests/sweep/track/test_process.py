@@ -13,14 +13,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mica.sweep.store.records import Store, Stored
+from mica.sweep.store.records import Store
+from mica.sweep.store.stored import Stored
 from mica.sweep.track import process
 from mica.sweep.track.process import Tracker
 from mica.sweep.track.projection import Tally, default_uri, sync
 from tests.sweep.track.mlflow_records import closed_port, made, runs
 
 SWEEP = "a sweep"
-RECORDS = {f"k{seed}": made(seed) for seed in range(3)}
+RECORDS = {made(seed).spec.key: made(seed) for seed in range(3)}
+KEYS = [*RECORDS]
+GONE = "f" * 64
 
 
 @pytest.fixture(scope="module")
@@ -86,19 +89,11 @@ def test_an_interrupt_that_is_meant_for_the_driver_costs_nothing(store: str, war
 
 
 def test_a_record_that_cannot_be_read_is_missed_alone(store: str, warnings: list[str]) -> None:
-    tally = started(default_uri(store), store, ["k0", "gone", "k2"], warnings).close(complete=True)
+    tally = started(default_uri(store), store, [KEYS[0], GONE, KEYS[2]], warnings).close(complete=True)
     assert (tally.shown, tally.failed) == (2, 1)
-    assert tally.error == "LookupError: the record of gone has vanished"
+    assert tally.error == f"LookupError: the record of {GONE} has vanished"
     assert len(warnings) == 1
     assert parent_states(default_uri(store)) == {"KILLED"}
-
-
-def test_a_folded_record_is_found(tmp_path: Path, warnings: list[str]) -> None:
-    place = Store(str(tmp_path))
-    place.put(Stored("folded", SWEEP, made(0)))
-    assert place.fold(at_least=1) == 1
-    tally = started(default_uri(tmp_path), str(tmp_path), ["folded"], warnings).close(complete=True)
-    assert (tally.shown, tally.failed, warnings) == (1, 0, [])
 
 
 def test_it_takes_the_time_that_others_leave(store: str, warnings: list[str]) -> None:
@@ -136,7 +131,7 @@ def test_what_gets_no_time_another_process_does(
 
 def test_a_server_that_is_down_costs_one_warning(store: str, warnings: list[str]) -> None:
     uri = f"http://name:secret@127.0.0.1:{closed_port()}"
-    tally = started(uri, store, [f"k{seed}" for seed in range(50)], warnings).close(complete=True)
+    tally = started(uri, store, [f"{seed:064x}" for seed in range(50)], warnings).close(complete=True)
     assert (tally.shown, tally.failed) == (0, 50)
     assert len(warnings) == 1 and "the sweep goes on" in warnings[0]
     assert "secret" not in warnings[0] and "secret" not in str(tally.error)
