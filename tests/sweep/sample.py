@@ -67,7 +67,7 @@ def stored(key: str = "a", top1: float = 50.0, sweep: str = "tiny", **changes: A
 
 
 def records_of(storage: str | Path) -> dict[str, Stored]:
-    """Key → the newest record of each trial in a store; of one that has none the last attempt, which failed."""
+    """Key → the newest record of each trial in a store; without one, its last attempt, which failed."""
     store = Store(str(storage))
     keys = {*store.names().values(), *store.failures()}
     return {key: found for key in keys if (found := store.latest(key)) is not None}
