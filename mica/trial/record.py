@@ -1,6 +1,6 @@
 """Record: what a finished trial leaves. Everything that tables, figures and MLflow show comes from it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,49 +17,54 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Count = Annotated[int, Field(ge=0)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
 class LayerRow(_Part):
     """One prunable layer of a mask."""
 
     name: str = Field(description="The module's path in the network.")
     shape: tuple[int, ...] = Field(description="Of the weight.")
-    edges: int = Field(description="When dense.")
-    budget: int = Field(description="Edges that the distribution gave to the layer.")
-    nodes_in: int = Field(description="Input nodes (channel, kernel row, kernel column) with an edge kept.")
-    nodes_out: int = Field(description="Output channels with an edge kept.")
-    placed: int = Field(description="Edges kept.")
-    functional: int = Field(description="Edges kept that lie on a path from input to output.")
+    edges: Count = Field(description="When dense.")
+    budget: Count = Field(description="Edges that the distribution gave to the layer.")
+    nodes_in: Count = Field(description="Input nodes (channel, kernel row, kernel column) with an edge kept.")
+    nodes_out: Count = Field(description="Output channels with an edge kept.")
+    placed: Count = Field(description="Edges kept.")
+    functional: Count = Field(description="Edges kept that lie on a path from input to output.")
 
 
 class EpochRow(_Part):
     """One epoch of training. Losses are mean cross-entropies in nats, null once not finite."""
 
-    epoch: int = Field(description="From 1.")
+    epoch: Count = Field(description="From 1.")
     lr: float = Field(description="Learning rate.")
     train_loss: float | None = Field(description="Mean over the epoch, while training, augmentation on.")
-    train_top1: float = Field(description="Percent of the training images, likewise; top-1 hits.")
-    train_top5: float = Field(description="Percent of the training images, likewise; top-5 hits.")
+    train_top1: Percent = Field(description="Percent of the training images, likewise; top-1 hits.")
+    train_top5: Percent = Field(description="Percent of the training images, likewise; top-5 hits.")
     val_loss: float | None = Field(description="After the epoch, over the validation images.")
-    val_top1: float = Field(description="Percent, after the epoch.")
-    val_top5: float = Field(description="Percent, after the epoch.")
+    val_top1: Percent = Field(description="Percent, after the epoch.")
+    val_top5: Percent = Field(description="Percent, after the epoch.")
     test_loss: float | None = Field(description="After the epoch, over the test images.")
-    test_top1: float = Field(description="Percent, after the epoch.")
-    test_top5: float = Field(description="Percent, after the epoch.")
+    test_top1: Percent = Field(description="Percent, after the epoch.")
+    test_top5: Percent = Field(description="Percent, after the epoch.")
 
 
 class MaskSummary(_Part):
     """A mask in all."""
 
-    edges_total: int = Field(description="Edges of the dense network.")
-    edges_budget: int = Field(description="Edges that the distribution gave.")
-    edges_placed: int = Field(description="Edges kept.")
-    edges_functional: int = Field(description="Edges kept that lie on a path from input to output.")
+    edges_total: Count = Field(description="Edges of the dense network.")
+    edges_budget: Count = Field(description="Edges that the distribution gave.")
+    edges_placed: Count = Field(description="Edges kept.")
+    edges_functional: Count = Field(description="Edges kept that lie on a path from input to output.")
     corrected_ratio: float | None = Field(description="Total / functional edges; null: none, infinite.")
     functional_node_share: float | None = Field(
         description="Of the input nodes that signal reaches, the share with a path to the output."
     )
-    flops_dense: int = Field(description="Of one image's forward pass, convolutions and linear layers.")
-    flops_masked: int = Field(description="Likewise, kept edges only.")
-    flops_compact: int | None = Field(
+    flops_dense: Count = Field(description="Of one image's forward pass, convolutions and linear layers.")
+    flops_masked: Count = Field(description="Likewise, kept edges only.")
+    flops_compact: Count | None = Field(
         description="Likewise, of the small dense network that compaction gives; null: it gives none."
     )
     digest: str = Field(description="SHA-256 of the mask's bits.")
@@ -68,16 +73,16 @@ class MaskSummary(_Part):
 class Results(_Part):
     """Accuracies in percent; null where the mask collapsed or nothing was trained."""
 
-    epochs: int = Field(0, description="Epochs trained.")
-    test_top1: float | None = Field(None, description="Percent, after the last epoch: the headline.")
-    test_top5: float | None = Field(None, description="Percent, after the last epoch.")
-    test_top1_at_best_val: float | None = Field(
+    epochs: Count = Field(0, description="Epochs trained.")
+    test_top1: Percent | None = Field(None, description="Percent, after the last epoch: the headline.")
+    test_top5: Percent | None = Field(None, description="Percent, after the last epoch.")
+    test_top1_at_best_val: Percent | None = Field(
         None, description="Percent, after the (first) epoch of the highest val_top1."
     )
-    test_top1_max: float | None = Field(
+    test_top1_max: Percent | None = Field(
         None, description="Percent, the highest of all epochs, as the paper's numbers are."
     )
-    val_top1: float | None = Field(None, description="Percent, after the last epoch.")
+    val_top1: Percent | None = Field(None, description="Percent, after the last epoch.")
 
 
 class Provenance(_Part):
@@ -90,9 +95,9 @@ class Provenance(_Part):
     device: str = Field(description="Name of the GPU, or cpu.")
     threads: int = Field(description="CPU threads of the process.")
     started: str = Field(description="UTC, ISO 8601.")
-    seconds_data: float = Field(description="Seconds to decode or fetch the data set.")
-    seconds_mask: float = Field(description="Seconds to build the mask, scores included.")
-    seconds_train: float = Field(description="Seconds to train and evaluate, in earlier attempts too.")
+    seconds_data: Seconds = Field(description="Seconds to decode or fetch the data set.")
+    seconds_mask: Seconds = Field(description="Seconds to build the mask, scores included.")
+    seconds_train: Seconds = Field(description="Seconds to train and evaluate, in earlier attempts too.")
     versions: dict[str, str] = Field(description="Of mica, Python, torch and numpy.")
     remarks: tuple[str, ...] = Field((), description="What went wrong on the way and changed no number.")
 

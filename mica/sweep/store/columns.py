@@ -138,7 +138,9 @@ def _columns(part: type[BaseModel], prefix: str = "") -> Columns:
 
 def _arrow_type(annotation: Any) -> pa.DataType:
     """Of a field `int`, `float | None`, …; all else is text."""
-    options = set(get_args(annotation)) - {type(None)} or {annotation}
+    options = {getattr(kind, "__origin__", kind) for kind in get_args(annotation) or (annotation,)} - {
+        type(None)
+    }
     plain = {bool: pa.bool_(), int: _WHOLE, float: _REAL}
     return plain.get(options.pop(), _TEXT) if len(options) == 1 else _TEXT
 
