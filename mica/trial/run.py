@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
+from safetensors.torch import save_file
 
 from mica.data import Dataset
 from mica.errors import DataError
@@ -38,7 +38,7 @@ def run(
         spec: the trial.
         dataset: its data, when it is in memory already; else it is loaded.
         device: `cpu`, `cuda`, `cuda:1`, …; a GPU where there is one by default.
-        folder: where `spec.keep` puts `masks.npz` and `weights.pt`.
+        folder: where `spec.keep` puts `masks.npz` and `weights.safetensors`.
         on_epoch: called after every epoch that is trained here.
         keeper: where its checkpoints are; it goes on from the newest sound one, to the same record. What is
             raised and is no `Exception`, by Ctrl-C or by `on_step`, leaves one of the last finished epoch.
@@ -99,7 +99,9 @@ def _keep(trial: PreparedTrial, form: Form | None, folder: Path) -> None:
     if trial.spec.keep == "weights":
         # On the CPU, as all of a state: a machine without a GPU can load them.
         state = form.leave() if form else trial.begin()
-        torch.save(state.tensors, folder / "weights.pt")
+        # What has two names is written twice: safetensors knows no tensor that is shared.
+        tensors = {name: value.clone() for name, value in state.tensors.items()}
+        save_file(tensors, folder / "weights.safetensors")
 
 
 def _results(epochs: list[Epoch]) -> Results:

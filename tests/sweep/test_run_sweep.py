@@ -148,7 +148,7 @@ def test_one_trial_can_be_run_again_here(finished: Finished, tmp_path: Path, no_
     result = sweep("trial", key[:12], "--from", results, "--keep", tmp_path, "--device", "cpu")
     assert result.exit_code == 0
     assert "equal to its record" in result.output
-    assert (tmp_path / "masks.npz").exists() and (tmp_path / "weights.pt").exists()
+    assert (tmp_path / "masks.npz").exists() and (tmp_path / "weights.safetensors").exists()
 
 
 def test_an_added_ratio_runs_only_its_own_trials(finished: Finished, ray_address: str) -> None:

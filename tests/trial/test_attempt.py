@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mica.training.forms import Form, choice, enter
 from mica.training.state import Epoch
@@ -203,7 +204,7 @@ def test_a_training_that_has_ended_is_recorded_at_once(changes: dict[str, Any], 
         on_step=lambda: told.append(1),
     )
     assert without_provenance(record) == without_provenance(undisturbed) and not told
-    one, other = (torch.load(tmp_path / part / "weights.pt") for part in ("once", "again"))
+    one, other = (load_file(tmp_path / part / "weights.safetensors") for part in ("once", "again"))
     assert all(value.equal(other[name]) or changes for name, value in one.items())
 
 

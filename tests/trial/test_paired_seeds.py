@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mica.masks import Masks
 from mica.training.images import ImageSet
@@ -63,7 +64,7 @@ def test_training_and_validation_images_are_apart() -> None:
 
 
 @pytest.mark.parametrize(("keep", "files"), [
-    ("nothing", []), ("masks", ["masks.npz"]), ("weights", ["masks.npz", "weights.pt"]),
+    ("nothing", []), ("masks", ["masks.npz"]), ("weights", ["masks.npz", "weights.safetensors"]),
 ])  # fmt: skip
 def test_a_trial_leaves_the_files_asked_for(keep: str, files: list[str], tmp_path: Path) -> None:
     run(tiny(keep=keep), folder=tmp_path / "kept")
@@ -73,7 +74,7 @@ def test_a_trial_leaves_the_files_asked_for(keep: str, files: list[str], tmp_pat
 def test_kept_masks_and_weights_are_the_trial_s(tmp_path: Path) -> None:
     record = run(tiny(keep="weights"), folder=tmp_path)
     masks = Masks.load(tmp_path / "masks.npz")
-    weights = torch.load(tmp_path / "weights.pt", weights_only=True)
+    weights = load_file(tmp_path / "weights.safetensors")
     assert record.mask is not None and masks.digest() == record.mask.digest
     assert masks.counts() == {layer.name: layer.placed for layer in record.layers}
     initial = prepared("mica-erk").model.state_dict()
