@@ -3,31 +3,15 @@
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable
 
 from mica.training.engine import train
 from mica.training.forms import Held, enter
 from mica.training.state import Epoch
 from mica.trial.checkpoint import BadCheckpoint, Checkpoint, pack, unpack
+from mica.trial.keeper import Keeper
 from mica.trial.prepare import PreparedTrial
 from mica.trial.record import Provenance
-
-
-class Keeper(Protocol):
-    """Where the checkpoints of one trial are."""
-
-    every: float
-    """Seconds between two checkpoints."""
-
-    def found(self) -> Iterator[tuple[str, bytes]]:
-        """Name and content of each that is there, the newest first. May raise `OSError`."""
-
-    def refuse(self, name: str, reason: str) -> None:
-        """Set one aside that is not sound. May raise `OSError`."""
-
-    def save(self, epoch: int, content: bytes) -> None:
-        """Keep the checkpoint after so many epochs. May raise `OSError`."""
 
 
 class Attempt:
@@ -106,8 +90,8 @@ class Attempt:
                 except BadCheckpoint as bad:
                     self._refuse(name, bad.reason)
                     continue
-                epoch = f"went on after epoch {sound.state.epoch}, from checkpoint {name}"
-                self._remarks = [*sound.remarks, *self._remarks, epoch]
+                went_on = f"went on after epoch {sound.state.epoch}, from checkpoint {name}"
+                self._remarks = [*sound.remarks, *self._remarks, went_on]
                 return sound
         except OSError as error:
             _warn("checkpoints of %s cannot be read: %s", self._trial.spec, error)

@@ -10,9 +10,10 @@ from mica.data import Dataset
 from mica.errors import DataError
 from mica.training.forms import Form
 from mica.training.state import Epoch
-from mica.trial.attempt import Attempt, Keeper
+from mica.trial.attempt import Attempt
 from mica.trial.device import checked_device, compute_exactly
 from mica.trial.inspection import collapsed, inspect
+from mica.trial.keeper import Keeper
 from mica.trial.prepare import PreparedTrial, prepare
 from mica.trial.provenance import Clock, provenance
 from mica.trial.record import EpochRow, Outcome, Record, Results
