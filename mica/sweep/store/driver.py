@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from mica.sweep.store.layout import driver_path
-from mica.sweep.store.place import Place
+from mica.sweep.store.place import Obstacle, Place
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Driver:
                 )
             try:
                 self._beat()
-            except OSError as error:  # a full disk, a lost network: perhaps gone the next time
+            except Exception as error:  # a full disk, a lost network: perhaps gone the next time
                 log.warning("a sign of life could not be written: %s", error)
 
     def _beat(self) -> None:
@@ -107,7 +107,7 @@ def read_beat(place: Place, driver: str) -> dict[str, Any] | None:
     """What a driver said last; None when there is nothing sound."""
     try:
         said = json.loads(place.read(driver_path(driver)) or b"")
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, Obstacle):
         return None
     return said if isinstance(said, dict) else None
 

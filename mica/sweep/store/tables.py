@@ -4,9 +4,10 @@ They are written piece by piece: of a store of any size only the trials are in m
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +18,10 @@ from mica.sweep.store.columns import EPOCHS, LAYERS, TRIALS, labels_of, table_of
 from mica.sweep.store.index import Index
 from mica.sweep.store.layout import TABLES
 from mica.sweep.store.records import Store
-from mica.sweep.store.segments import PREFIXES, Segment, fold, segments
+from mica.sweep.store.segments import PREFIXES, Lost, Segment, fold, segments
 from mica.trial.spec import TrialSpec
+
+T = TypeVar("T")
 
 _ORDER = ("dataset", "model", "method", "budget", "log10_ratio", "seed", "trial_key")
 """So that a table does not depend on the order in which trials ended."""
@@ -31,7 +34,11 @@ def write_tables(store: Store, trials: Mapping[str, TrialSpec]) -> list[str]:
         trials: those of a sweep file, by key, whose titles the tables show.
     """
     fold(store)
-    rows = Rows.of(store, trials)
+    _undisturbed(lambda lost: _write_tables(store, Rows.of(store, trials, lost)))
+    return [f"{TABLES}/{name}.parquet" for name in ("trials", "layers", "epochs")]
+
+
+def _write_tables(store: Store, rows: "Rows") -> None:
     with tempfile.TemporaryDirectory(prefix="mica-tables-") as folder:
         file = Path(folder, "trials.parquet")
         pq.write_table(rows.trials(), file, compression="zstd")
@@ -42,12 +49,21 @@ def write_tables(store: Store, trials: Mapping[str, TrialSpec]) -> list[str]:
                 for prefix in PREFIXES:
                     writer.write_table(rows.parts(rows_of, prefix, schema))
             store.place.upload_file(file, f"{TABLES}/{name}.parquet")
-    return [f"{TABLES}/{name}.parquet" for name in ("trials", "layers", "epochs")]
 
 
 def trials_table(store: Store, trials: Mapping[str, TrialSpec]) -> pa.Table:
     """A row a trial, its columns documented in the fields' metadata; reads only, and no epochs."""
-    return Rows.of(store, trials).trials()
+    return _undisturbed(lambda lost: Rows.of(store, trials, lost).trials())
+
+
+def _undisturbed(read: Callable[[set[str]], T]) -> T:
+    """Read anew without the segments that are lost meanwhile: merged by others, or damaged."""
+    lost: set[str] = set()
+    while True:
+        try:
+            return read(lost)
+        except Lost as error:
+            lost.add(error.path)
 
 
 @dataclass(frozen=True)
@@ -80,10 +96,10 @@ class Rows:
     """The names of the records that count: one for each trial."""
 
     @classmethod
-    def of(cls, store: Store, titled: Mapping[str, TrialSpec]) -> "Rows":
-        """Of all that has a record, or whose last attempt failed."""
+    def of(cls, store: Store, titled: Mapping[str, TrialSpec], lost: Collection[str]) -> "Rows":
+        """Of all that has a record, or whose last attempt failed; these segments are not read."""
         index = Index(store, titled, others=True)
-        found = list(segments(store.place))
+        found = [segment for segment in segments(store.place) if segment.path not in lost]
         held = {name for segment in found for name in segment.names.to_pylist()}
         loose = [
             stored
