@@ -2,8 +2,9 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ from platformdirs import user_cache_path
 
 TEMPORARY = ".tmp"
 """The end of an unfinished file's name."""
+_COPY_BYTES = 1 << 20
 
 
 def write_file(path: str | Path, *parts: bytes, durable: bool = False, parents: bool = True) -> None:
@@ -41,16 +43,25 @@ def create_file(path: str | Path, content: bytes, *, durable: bool = False) -> b
         OSError: a step failed, and the error names `path`.
     """
     path = Path(path)
-    try:
-        with _finished(path, (content,), durable=durable, parents=True) as temporary:
+    with _finished(path, (content,), durable=durable, parents=True) as temporary:
+        try:
             os.link(temporary, path)
-    except FileExistsError:
-        return False
+        except FileExistsError:
+            return False  # and only here: where a file stands in a folder's place nobody has won
     return True
 
 
+def copy_file(source: str | Path, path: str | Path, *, durable: bool = False) -> None:
+    """Copy a file of any size as `write_file` writes one. Raises `OSError`."""
+    path = Path(path)
+    with open(source, "rb") as file:
+        parts = iter(partial(file.read, _COPY_BYTES), b"")
+        with _finished(path, parts, durable=durable, parents=True) as temporary:
+            os.replace(temporary, path)
+
+
 @contextmanager
-def _finished(path: Path, parts: tuple[bytes, ...], *, durable: bool, parents: bool) -> Iterator[Path]:
+def _finished(path: Path, parts: Iterable[bytes], *, durable: bool, parents: bool) -> Iterator[Path]:
     """A complete file under a temporary name beside `path`, to give its name; gone when the block ends."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex}{TEMPORARY}")
     with _naming(path):

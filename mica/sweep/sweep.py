@@ -176,7 +176,7 @@ def _driving(sweep: Sweep) -> Iterator[tuple[Driver, Claims]]:
 
 def _tidy(sweep: Sweep) -> None:
     """Make reading quick again after drivers that were killed, and true after somebody's own hand."""
-    drop_stale(sweep.store.place, sweep.store.names())
+    drop_stale(sweep.store)
     if sweep.index.loose >= FOLD_FROM:
         fold(sweep.store)
 
@@ -226,6 +226,8 @@ def _run(
         for key in keys:
             if (stored := sweep.store.latest(key)) is not None:
                 end(stored)
+            else:  # a newer mica's: done, though nobody here can say how
+                left.pop(key, None)
 
     longest = longest_first(left, sweep.grid.sources)
     source = GridSource(longest, sweep.index, claims, hear_of_others)

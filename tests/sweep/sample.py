@@ -66,8 +66,17 @@ def stored(key: str = "a", top1: float = 50.0, sweep: str = "tiny", **changes: A
     return Stored(key.ljust(64, "0"), sweep, record(top1, **changes))
 
 
+def coded(key: str, top1: float, digest: str, started: str = "2026-01-02") -> Stored:
+    """A record made with code of the user's own, whose network has this digest."""
+    spec = tiny()
+    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"code": digest})})
+    made = stored(key, top1, spec=spec)
+    where = made.record.provenance.model_copy(update={"started": started})
+    return Stored(made.key, made.sweep, made.record.model_copy(update={"provenance": where}))
+
+
 def records_of(storage: str | Path) -> dict[str, Stored]:
-    """Key → the newest record of each trial in a store; without one, its last attempt, which failed."""
+    """Key → the newest record of each trial in a store, or its last attempt, which failed."""
     store = Store(str(storage))
     keys = {*store.names().values(), *store.failures()}
     return {key: found for key in keys if (found := store.latest(key)) is not None}

@@ -17,7 +17,7 @@ from mica.sweep.drive.progress import Running
 from mica.sweep.drive.source import Source
 from mica.sweep.drive.stopping import Stopping
 from mica.sweep.drive.worker import failed
-from mica.sweep.store.stored import Stored
+from mica.sweep.store.stored import Newer, Stored
 from mica.trial.record import Record
 from mica.trial.spec import TrialSpec
 
@@ -193,7 +193,10 @@ class Clerk:
         if ended.how == "unsaved":
             raise OSError(ended.error)
         store = self._job.store
-        stored = store.find(ended.key, spec.code)
+        try:
+            stored = store.find(ended.key, spec.code)
+        except Newer as error:
+            raise OSError(f"its record {error}") from error
         if stored is None and ended.how == "lost":
             record = failed(spec, f"worker died: {ended.error}", self._device)
             stored = store.put(Stored(ended.key, self._job.sweep, record))

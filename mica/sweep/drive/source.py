@@ -36,6 +36,8 @@ class GridSource:
 
     _LOOK_SECONDS, _SHARE = 1.0, 20
     """Between two looks at the store: so much, and so many times what a look takes."""
+    _TRY_SECONDS, _PATIENCE_SECONDS = 5.0, 600.0
+    """Between two tries to claim in a store that fails, and for so long."""
 
     def __init__(
         self,
@@ -49,14 +51,19 @@ class GridSource:
         self._left = dict(trials)
         """Neither ended nor given out."""
         self._index, self._claims, self._hear, self._clock = index, claims, hear, clock
-        self._next_look = -float("inf")
+        self._next_look = self._next_try = -float("inf")
+        self._away_since: float | None = None
+        """Since when no claim can be written."""
 
     def ask(self) -> TrialSpec | None:
         """See `Source`."""
         self._look()
-        for key in list(self._left):
-            if self._claims.free(key) and self._claims.take(key):
-                return self._left.pop(key)
+        while (key := self._claimed()) is not None:
+            spec = self._left.pop(key)
+            if not self._index.failed_anew(key):
+                return spec
+            self._claims.drop([key])  # another driver has come to its end since we looked
+            self._hear([key])
         return None
 
     def tell(self, record: Record) -> None:
@@ -67,6 +74,32 @@ class GridSource:
     def over(self) -> bool:
         """See `Source`."""
         return not self._left
+
+    def _claimed(self) -> str | None:
+        """The first of those left that nobody else is at, now claimed."""
+        for key in self._left:
+            if self._claims.free(key) and self._take(key):
+                return key
+            if self._clock() < self._next_try:
+                break
+        return None
+
+    def _take(self, key: str) -> bool:
+        """Claim a trial; while the store does not answer there is nothing to do but to ask again."""
+        if self._clock() < self._next_try:
+            return False
+        try:
+            taken = self._claims.take(key)
+        except OSError as error:
+            now = self._clock()
+            self._away_since = now if self._away_since is None else self._away_since
+            if now - self._away_since > self._PATIENCE_SECONDS:
+                raise
+            log.warning("no trial can be claimed now: %s", error)
+            self._next_try = now + self._TRY_SECONDS
+            return False
+        self._away_since = None
+        return taken
 
     def _look(self) -> None:
         begin = self._clock()

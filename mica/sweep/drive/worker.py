@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +13,7 @@ from mica.sweep.drive.pulse import Pulse
 from mica.sweep.drive.user_code import shortened_traceback
 from mica.sweep.store.checkpoints import StoredCheckpoints
 from mica.sweep.store.records import Store
-from mica.sweep.store.stored import Stored
+from mica.sweep.store.stored import Newer, Stored
 from mica.trial import Record, TrialSpec, run
 from mica.trial.device import checked_device
 from mica.trial.provenance import provenance
@@ -42,7 +43,10 @@ def run_and_store(
     to stop.
     """
     key = spec.key
-    stored = _patiently(lambda: store.find(key, spec.code))
+    try:
+        stored = _patiently(lambda: store.find(key, spec.code))
+    except Newer as error:
+        raise OSError(f"its record {error}") from error
     if stored is not None:
         return stored.record  # an earlier attempt, or another driver's, got this far
     checkpoints = StoredCheckpoints(store.place, key, checkpoint_seconds)
@@ -68,7 +72,8 @@ def run_and_store(
             record = record.model_copy(update={"kept": kept})
     standing = _patiently(lambda: store.put(Stored(key, sweep, record)))
     if record.outcome != "failed":
-        checkpoints.clear()
+        with suppress(OSError):  # the record is there, and nobody asks for these any more
+            checkpoints.clear()
     return standing.record
 
 

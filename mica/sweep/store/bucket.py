@@ -1,8 +1,11 @@
 """An object store (S3, Google Cloud Storage, Azure) as a store's place."""
 
-from collections.abc import Iterator
+import io
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -12,7 +15,7 @@ from obstore.store import from_url
 
 from mica.data.location import shown
 from mica.errors import UserError
-from mica.sweep.store.place import Place
+from mica.sweep.store.place import Place, Unreachable
 
 _CLIENT: Any = {"timeout": "30s", "connect_timeout": "5s"}
 _RETRY: Any = {
@@ -21,6 +24,8 @@ _RETRY: Any = {
     "retry_timeout": timedelta(seconds=60),
 }
 """A short outage is waited for; credentials and endpoint come from the environment, as every tool's do."""
+_AT_ONCE_BYTES = 1 << 20
+"""An object up to this size is fetched whole when it is opened."""
 
 
 class Bucket(Place):
@@ -30,7 +35,8 @@ class Bucket(Place):
         """Raises `UserError` when the URI cannot be understood; nothing is asked of the store yet."""
         super().__init__(address.rstrip("/"))
         try:
-            self._store: Any = from_url(self.address, client_options=_CLIENT, retry_config=_RETRY)
+            options = {**_CLIENT, "allow_http": _http_allowed()}
+            self._store: Any = from_url(self.address, client_options=options, retry_config=_RETRY)
         except (BaseError, ValueError) as error:
             raise UserError(f"storage {self.shown}: cannot be opened: {_first_line(error)}") from error
 
@@ -47,6 +53,10 @@ class Bucket(Place):
         if content is None:
             return False
         self.write(to, content)
+        # No object store moves in one step: what another has moved, and somebody made anew, stays.
+        if self.read(name) != content:
+            self.delete(to)
+            return False
         self.delete(name)
         return True
 
@@ -72,9 +82,13 @@ class Bucket(Place):
         """See `Place`."""
         try:
             with self._errors(name):
-                return cast(BinaryIO, obstore.open_reader(self._store, name))
+                found = obstore.get(self._store, name)
+                size = found.meta["size"]
+                if size <= _AT_ONCE_BYTES:
+                    return io.BytesIO(bytes(found.bytes()))
         except FileNotFoundError:
             return None
+        return cast(BinaryIO, _Object(partial(self._read_range, name), size))
 
     def list(self, folder: str) -> list[str]:
         """See `Place`."""
@@ -90,6 +104,10 @@ class Bucket(Place):
         except FileNotFoundError:
             return
 
+    def _read_range(self, name: str, start: int, length: int) -> bytes:
+        with self._errors(name):
+            return bytes(obstore.get_range(self._store, name, start=start, length=length))
+
     @contextmanager
     def _errors(self, name: str) -> Iterator[None]:
         """obstore's errors as the system's, in one line without credentials."""
@@ -97,8 +115,48 @@ class Bucket(Place):
             yield
         except (AlreadyExistsError, PreconditionError) as error:
             raise FileExistsError(f"{self.shown}/{name}") from error
-        except BaseError as error:
-            raise OSError(f"{self.shown}/{name}: {_first_line(error)}") from error
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{self.shown}/{name}: {_first_line(error)}") from error
+        except (
+            BaseError,
+            OSError,
+            ValueError,
+            TypeError,
+        ) as error:  # the last two: a name that it cannot have
+            raise Unreachable(f"{self.shown}/{name}: {_first_line(error)}") from error
+
+
+class _Object(io.RawIOBase):
+    """An object as a file of which parts are read; what is asked for is fetched, and no more."""
+
+    def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
+        self._read, self._size, self._at = read, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        length = max(0, min(len(buffer), self._size - self._at))
+        if length:
+            buffer[:length] = self._read(self._at, length)
+            self._at += length
+        return length
+
+
+def _http_allowed() -> bool:
+    """Options that are given hide those of the environment, so this one is read here."""
+    names = ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP")
+    return any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on", "y") for name in names)
 
 
 def _first_line(error: Exception) -> str:

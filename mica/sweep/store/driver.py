@@ -16,7 +16,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mica.sweep.store.layout import DRIVERS, driver_path
-from mica.sweep.store.place import Place
+from mica.sweep.store.place import Obstacle, Place
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Driver:
                 )
             try:
                 self._beat()
-            except OSError as error:  # a full disk, a lost network: perhaps gone the next time
+            except Exception as error:  # a full disk, a lost network: perhaps gone the next time
                 log.warning("a sign of life could not be written: %s", error)
 
     def _beat(self) -> None:
@@ -149,7 +149,7 @@ def read_beat(place: Place, driver: str) -> dict[str, Any] | None:
     """What a driver said last; None when there is nothing sound."""
     try:
         said = json.loads(place.read(driver_path(driver)) or b"")
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, Obstacle):
         return None
     return said if isinstance(said, dict) else None
 

@@ -1,13 +1,13 @@
 """A folder of this machine, or one that several machines share, as a store's place."""
 
+import errno
 import os
-import shutil
 import stat
 from pathlib import Path
 from typing import BinaryIO
 
 from mica.errors import UserError
-from mica.files import TEMPORARY, create_file, write_file
+from mica.files import TEMPORARY, copy_file, create_file, write_file
 from mica.sweep.store.place import Obstacle, Place
 
 _Names = list[str]
@@ -46,11 +46,7 @@ class Folder(Place):
 
     def upload_file(self, source: Path, name: str) -> None:
         """See `Place`."""
-        target = Path(self._path(name))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f".{target.name}{TEMPORARY}")
-        shutil.copyfile(source, unfinished)
-        os.replace(unfinished, target)
+        copy_file(source, self._path(name), durable=True)
 
     def read(self, name: str) -> bytes | None:
         """See `Place`."""
@@ -71,6 +67,10 @@ class Folder(Place):
             if os.path.islink(path):
                 raise Obstacle(f"{path}: a link stands there that leads nowhere") from None
             return None
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):  # links in a circle, a socket
+                raise Obstacle(f"{path}: something stands there that is no file") from None
+            raise
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file.close()
             raise Obstacle(f"{path}: something stands there that is no file")
@@ -86,7 +86,7 @@ class Folder(Place):
         """See `Place`."""
         try:
             os.unlink(self._path(name))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
 
     def _walk(self, path: str, found: _Names) -> None:

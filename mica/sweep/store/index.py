@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mica.sweep.store.records import Store
-from mica.sweep.store.segments import segments
+from mica.sweep.store.segments import Lost, segments
 from mica.sweep.store.stored import Newer, Stored
 from mica.trial.record import Outcome
 from mica.trial.spec import TrialSpec
@@ -88,6 +88,12 @@ class Index:
             Entry(stored.name, record.outcome, code_of(record.spec), where.started, seconds, reason),
         )
 
+    def failed_anew(self, key: str) -> bool:
+        """Whether another attempt at a trial has failed since the last update; reads one listing."""
+        with suppress(OSError):
+            return self._store.failed(key) > self._failures.get(key, 0)
+        return False
+
     def stored(self, key: str) -> Stored | None:
         """The record that an entry stands for, or the failure; None: it is gone, or a newer mica's."""
         entry = self.entries[key]
@@ -136,7 +142,10 @@ class Index:
         rest = dict(names)
         wanted = pa.array(self._trials, pa.string())
         for segment in segments(self._store.place):
-            table = segment.read(_COLUMNS)
+            try:
+                table = segment.read(_COLUMNS)
+            except Lost:
+                continue
             if not self._others:
                 table = table.filter(pc.is_in(table["trial_key"], wanted))
             for row in table.to_pylist():
@@ -148,9 +157,11 @@ class Index:
 
     def _update_failures(self, done: set[str]) -> None:
         for key, number in self._store.failures().items():
-            if not self._wanted(key) or key in done or number == self._failures.get(key):
+            if not self._wanted(key) or number == self._failures.get(key):
                 continue
-            if (stored := self._store.failure(key, number)) is not None:
+            if key in done:
+                self._failures[key] = number
+            elif (stored := self._store.failure(key, number)) is not None:
                 self._failures[key] = number
                 self.note(stored)
 

@@ -33,6 +33,7 @@ MLFLOW = "mlflow.db"
 
 _RECORD = re.compile(rf"{RECORDS}/([0-9a-f]{{2}})/((\1[0-9a-f]{{62}})(?:-[0-9a-f]{{12}})?)\.json")
 _FAILURE = re.compile(rf"{FAILURES}/([0-9a-f]{{64}})/(\d{{4,}})\.json")
+_DRIVER = re.compile(rf"{DRIVERS}/([0-9a-f]{{12}})\.json")
 _CLAIM = re.compile(rf"{CLAIMS}/([\w.+-]+)-(\d{{6,}})\.json")
 
 
@@ -77,6 +78,11 @@ def claim_numbers(paths: Iterable[str]) -> dict[str, int]:
     for match in filter(None, map(_CLAIM.fullmatch, paths)):
         found[match[1]] = max(int(match[2]), found.get(match[1], 0))
     return found
+
+
+def driver_names(paths: Iterable[str]) -> list[str]:
+    """The drivers whose signs of life are among the paths."""
+    return [found[1] for path in paths if (found := _DRIVER.fullmatch(path))]
 
 
 def driver_path(driver: str) -> str:

@@ -11,7 +11,11 @@ from mica.sweep.store.layout import PROBES, SET_ASIDE
 
 
 class Obstacle(OSError):
-    """What stands under a name is no file: a folder, or a link that leads nowhere."""
+    """What stands under a name is no file: a folder, a pipe, or a link that leads nowhere."""
+
+
+class Unreachable(OSError):
+    """The place does not answer, or not as it should; what it holds may be whole."""
 
 
 class Place(ABC):
@@ -56,14 +60,14 @@ class Place(ABC):
 
     def check(self) -> None:
         """Create the root and try it out: raises `UserError` where two writers may both win one name."""
-        name, contents = f"{PROBES}/{uuid4().hex}", (b"first", b"second")
+        name, first, second = f"{PROBES}/{uuid4().hex}", uuid4().bytes, uuid4().bytes
         try:
-            won = [self._create(name, content, durable=True) for content in contents]
+            refused = self.create(name, first) and not self._create(name, second, durable=True)
             stands = self.read(name)
             self.delete(name)
         except OSError as error:
             raise UserError(f"storage {self.shown}: cannot be written: {error}") from error
-        if won != [True, False] or stands != contents[0]:
+        if not refused or stands != first:
             raise UserError(
                 f"storage {self.shown}: lets two writers create the same name, so records could be lost; "
                 "use storage that honours create-if-absent (If-None-Match: *, hard links)"

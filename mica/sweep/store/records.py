@@ -74,22 +74,35 @@ class Store:
         return failure_numbers(self.place.list(FAILURES))
 
     def failure(self, key: str, number: int) -> Stored | None:
-        """An attempt that failed, from 1."""
-        return self._read(failure_path(key, number), key)
+        """An attempt that failed, from 1; None too where a newer mica wrote it."""
+        with suppress(Newer):
+            return self._read(failure_path(key, number), key)
+        return None
 
     def latest(self, key: str) -> Stored | None:
-        """The newest record of a trial; where it has none, its last attempt, which failed."""
+        """The newest record of a trial; where it has none, its last attempt, which failed.
+
+        None where a newer mica wrote what there is.
+        """
         folder = f"{RECORDS}/{key[:2]}"
         names = [name for name, of in record_names(self.place.list(folder)) if of == key]
-        found = [stored for name in names if (stored := self.read(name))]
+        found = []
+        for name in names:
+            with suppress(Newer):
+                if (stored := self.read(name)) is not None:
+                    found.append(stored)
         if found:
             return max(found, key=lambda stored: stored.record.provenance.started)
-        return self.last_failure(key)
+        return None if names else self.last_failure(key)
 
     def last_failure(self, key: str) -> Stored | None:
         """A trial's last attempt that failed."""
-        number = failure_numbers(self.place.list(f"{FAILURES}/{key}")).get(key)
+        number = self.failed(key)
         return self.failure(key, number) if number else None
+
+    def failed(self, key: str) -> int:
+        """How many attempts at a trial have failed."""
+        return failure_numbers(self.place.list(f"{FAILURES}/{key}")).get(key, 0)
 
     def load(self) -> Iterator[Stored]:
         """All records, one after the other; of failed trials without one the last attempt."""
@@ -113,7 +126,7 @@ class Store:
 
     def _put_failure(self, stored: Stored) -> None:
         content = encode(stored)
-        number = failure_numbers(self.place.list(f"{FAILURES}/{stored.key}")).get(stored.key, 0) + 1
+        number = self.failed(stored.key) + 1
         while not self.place.create(failure_path(stored.key, number), content):
             number += 1
 
@@ -155,12 +168,19 @@ class Store:
             target = self.place.set_aside(path)
             if target is None:
                 return
-            with suppress(Unsound, Newer, Obstacle):
+            with suppress(Unsound, Obstacle):
                 content = self.place.read(target) or b""
-                if decode(content).key == key:
-                    self.place.create(path, content)
+                if _may_be(content, key) and self.place.create(path, content):
                     self.place.delete(target)
                     return
             log.warning("%s is no sound record (%s); moved to %s", path, error, target)
         except OSError as failure:  # a reader may have no right to move anything
             log.warning("%s is no sound record (%s) and cannot be moved: %s", path, error, failure)
+
+
+def _may_be(content: bytes, key: str) -> bool:
+    """Whether this is a sound record of a trial, or one that only a newer mica can read. Raises `Unsound`."""
+    try:
+        return decode(content).key == key
+    except Newer:
+        return True

@@ -6,11 +6,14 @@ it held are read one by one.
 
 import hashlib
 import logging
-from collections.abc import Container, Iterator
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from itertools import pairwise
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +22,9 @@ import pyarrow.parquet as pq
 
 from mica.sweep.store.columns import SEGMENT, table_of
 from mica.sweep.store.layout import SEGMENTS
-from mica.sweep.store.place import Place
+from mica.sweep.store.place import Obstacle, Place, Unreachable
 from mica.sweep.store.records import Store
+from mica.sweep.store.stored import Newer, Stored
 
 log = logging.getLogger(__name__)
 
@@ -34,23 +38,34 @@ PREFIXES = "0123456789abcdef"
 """A segment has a row group for each first digit of its records' names, where there are any."""
 
 
+class Lost(Exception):
+    """A segment cannot be read, or not any more; its records can."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
 @dataclass(frozen=True)
 class Segment:
-    """One that can be read."""
+    """One that could be read a moment ago. Reading raises `Lost`."""
 
     path: str
     names: pa.ChunkedArray
     """Of its records, sorted."""
+    _place: Place
     _file: pq.ParquetFile
 
     def read(self, columns: list[str]) -> pa.Table:
         """Some columns of all its rows."""
-        return self._file.read(columns=columns)
+        with _reading(self._place, self.path):
+            return self._file.read(columns=columns)
 
     def read_prefix(self, prefix: str, columns: list[str]) -> pa.Table:
         """Some columns of the rows whose names begin with this digit."""
-        groups = [number for number, first in enumerate(self._firsts) if first == prefix]
-        return self._file.read_row_groups(groups, columns=columns)
+        with _reading(self._place, self.path):
+            groups = [number for number, first in enumerate(self._firsts) if first == prefix]
+            return self._file.read_row_groups(groups, columns=columns)
 
     @cached_property
     def _firsts(self) -> list[str]:
@@ -67,17 +82,12 @@ def segments(place: Place) -> Iterator[Segment]:
     for path in place.list(SEGMENTS):
         if not path.startswith(f"{SEGMENTS}/{_KIND}-"):
             continue
-        content = place.open(path)
-        if content is None:  # folded into a larger one
-            continue
         try:
-            file = pq.ParquetFile(content)
-            names = file.read(columns=["name"])["name"]
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            target = place.set_aside(path)
-            log.warning("%s is damaged (%s); moved to %s; its records are whole", path, error, target)
+            with _reading(place, path):
+                segment = _open(place, path)
+        except Lost:
             continue
-        yield Segment(path, names, file)
+        yield segment
 
 
 def fold(store: Store, at_least: int = FOLD_FROM) -> int:
@@ -86,58 +96,114 @@ def fold(store: Store, at_least: int = FOLD_FROM) -> int:
     Segments that hold less than `FOLD_FROM` records are merged into the new ones. Nobody sees fewer records
     meanwhile: no record is moved, and a segment goes only once another holds its rows.
     """
-    place, names = store.place, store.names()
+    place = store.place
+    found = list(segments(place))
+    names = store.names()  # after the segments: what those hold is among them, or somebody has removed it
     parts: list[pa.Table] = []
     small: list[str] = []
     folded: set[str] = set()
-    for segment in segments(place):
+    for segment in found:
         held = segment.names.to_pylist()
-        if len(held) >= FOLD_FROM and not folded.intersection(held):
-            folded.update(held)
-            continue
-        table = segment.read(SEGMENT.names)
-        parts.append(
-            table.filter(pa.array([name in names and name not in folded for name in held], pa.bool_()))
-        )
-        small.append(segment.path)
+        if len(held) < FOLD_FROM or folded.intersection(held):
+            try:
+                table = segment.read(SEGMENT.names)
+            except Lost:
+                continue
+            kept = [name in names and name not in folded for name in held]
+            parts.append(table.filter(pa.array(kept, pa.bool_())))
+            small.append(segment.path)
         folded.update(held)
     loose = sorted(names.keys() - folded)
     if len(loose) < at_least:
         return 0
+    written = set()
     for start in range(0, len(loose), _AT_ONCE):
-        parts.append(
-            table_of(stored for name in loose[start : start + _AT_ONCE] if (stored := store.read(name)))
-        )
+        parts.append(table_of(_readable(store, loose[start : start + _AT_ONCE])))
         if sum(part.num_rows for part in parts) >= FOLD_FROM:
-            _write(place, parts)
+            written.add(_write(place, parts))
             parts = []
-    if parts:
-        _write(place, parts)
+    written.add(_write(place, parts))
     for path in small:
-        place.delete(path)
+        if path not in written:
+            place.delete(path)
     return len(loose)
 
 
-def drop_stale(place: Place, names: Container[str]) -> None:
+def drop_stale(store: Store) -> None:
     """Delete the segments that hold rows of records that somebody has removed by hand.
 
     Such a trial runs again, and its new record must not be taken for the old one.
     """
-    for segment in segments(place):
+    found = list(segments(store.place))
+    names = store.names()
+    for segment in found:
         if not all(name in names for name in segment.names.to_pylist()):
-            place.delete(segment.path)
+            store.place.delete(segment.path)
 
 
-def _write(place: Place, parts: list[pa.Table]) -> None:
+def _readable(store: Store, names: list[str]) -> Iterator[Stored]:
+    for name in names:
+        try:
+            stored = store.read(name)
+        except Newer:
+            continue
+        if stored is not None:
+            yield stored
+
+
+def _write(place: Place, parts: list[pa.Table]) -> str | None:
+    """Create a segment of these rows; returns its path, None: no rows."""
+    if not sum(part.num_rows for part in parts):
+        return None
     table = pa.concat_tables(parts).sort_by("name")
-    if not table.num_rows:
-        return
     firsts = pc.utf8_slice_codeunits(table["name"], 0, 1).to_numpy()
     buffer = BytesIO()
-    with pq.ParquetWriter(buffer, SEGMENT, compression="zstd") as writer:
+    with pq.ParquetWriter(buffer, SEGMENT, compression="zstd", write_page_checksum=True) as writer:
         bounds = [0, *(np.flatnonzero(firsts[1:] != firsts[:-1]) + 1), table.num_rows]
         for start, stop in pairwise(bounds):
             writer.write_table(table.slice(start, stop - start))
     # By its content: two drivers that fold the same records make one segment.
     digest = hashlib.sha256("\n".join(table["name"].to_pylist()).encode()).hexdigest()[:16]
-    place.create(f"{SEGMENTS}/{_KIND}-{digest}.parquet", buffer.getvalue())
+    path = f"{SEGMENTS}/{_KIND}-{digest}-{_footer_digest(buffer)}.parquet"
+    place.create(path, buffer.getvalue())
+    return path
+
+
+def _open(place: Place, path: str) -> Segment:
+    content = place.open(path)
+    if content is None:
+        raise FileNotFoundError(path)
+    if not path.endswith(f"-{_footer_digest(content)}.parquet"):
+        raise ValueError("its end is not as it was written")
+    content.seek(0)
+    file = pq.ParquetFile(content, page_checksum_verification=True)
+    return Segment(path, file.read(columns=["name"])["name"], place, file)
+
+
+def _footer_digest(file: BinaryIO) -> str:
+    """Of what says where and of what kind everything in a Parquet file is; the pages have their own."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 8))
+    length = int.from_bytes(file.read(4), "little") + 8
+    file.seek(max(0, size - length))
+    return hashlib.sha256(file.read()).hexdigest()[:8]
+
+
+@contextmanager
+def _reading(place: Place, path: str) -> Iterator[None]:
+    """What goes wrong while a segment is read, as `Lost`; one that is damaged is set aside."""
+    try:
+        yield
+    except FileNotFoundError as error:  # merged into a larger one
+        raise Lost(path) from error
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        damaged = isinstance(error, Obstacle) or not isinstance(error, OSError) or error.errno is None
+        if damaged and not isinstance(error, Unreachable):
+            try:
+                target = place.set_aside(path)
+                log.warning("%s is damaged (%s); moved to %s; its records are whole", path, error, target)
+            except OSError as failure:  # a reader may have no right to move anything
+                log.warning("%s is damaged (%s) and cannot be moved: %s", path, error, failure)
+        else:
+            log.warning("%s cannot be read now (%s); its records are read one by one", path, error)
+        raise Lost(path) from error

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +20,10 @@ from mica.sweep.store.columns import EPOCHS, LAYERS, TRIALS, labels_of, table_of
 from mica.sweep.store.index import Index, code_of
 from mica.sweep.store.layout import TABLES
 from mica.sweep.store.records import Store
-from mica.sweep.store.segments import PREFIXES, Segment, fold, segments
+from mica.sweep.store.segments import PREFIXES, Lost, Segment, fold, segments
 from mica.trial.spec import TrialSpec
+
+T = TypeVar("T")
 
 _ORDER = ("dataset", "model", "method", "budget", "log10_ratio", "seed", "trial_key")
 """So that a table does not depend on the order in which trials ended."""
@@ -39,7 +42,11 @@ def write_tables(store: Store, trials: Mapping[str, TrialSpec]) -> list[str]:
     if all(_state_in(store, name) == state for name in _FILES):
         return list(_FILES.values())  # of 100,000 records they take a minute to write
     fold(store)
-    rows = Rows.of(store, trials)
+    _undisturbed(lambda lost: _write_tables(store, Rows.of(store, trials, lost), state))
+    return list(_FILES.values())
+
+
+def _write_tables(store: Store, rows: "Rows", state: str) -> None:
     with tempfile.TemporaryDirectory(prefix="mica-tables-") as folder:
         for name, schema, tables in (
             ("trials", TRIALS, iter([rows.trials()])),
@@ -51,7 +58,6 @@ def write_tables(store: Store, trials: Mapping[str, TrialSpec]) -> list[str]:
                 for table in tables:
                     writer.write_table(table)
             store.place.upload_file(file, _FILES[name])
-    return list(_FILES.values())
 
 
 def read_trials(store: Store, trials: Mapping[str, TrialSpec], keys: Collection[str]) -> pa.Table:
@@ -90,7 +96,17 @@ def _state_in(store: Store, table: str) -> str | None:
 
 def trials_table(store: Store, trials: Mapping[str, TrialSpec]) -> pa.Table:
     """A row a trial, its columns documented in the fields' metadata; reads only, and no epochs."""
-    return Rows.of(store, trials).trials()
+    return _undisturbed(lambda lost: Rows.of(store, trials, lost).trials())
+
+
+def _undisturbed(read: Callable[[set[str]], T]) -> T:
+    """Read anew without the segments that are lost meanwhile: merged by others, or damaged."""
+    lost: set[str] = set()
+    while True:
+        try:
+            return read(lost)
+        except Lost as error:
+            lost.add(error.path)
 
 
 @dataclass(frozen=True)
@@ -123,10 +139,10 @@ class Rows:
     """The names of the records that count: one for each trial."""
 
     @classmethod
-    def of(cls, store: Store, titled: Mapping[str, TrialSpec]) -> "Rows":
-        """Of all that has a record, or whose last attempt failed."""
+    def of(cls, store: Store, titled: Mapping[str, TrialSpec], lost: Collection[str]) -> "Rows":
+        """Of all that has a record, or whose last attempt failed; these segments are not read."""
         index = Index(store, titled, others=True)
-        found = list(segments(store.place))
+        found = [segment for segment in segments(store.place) if segment.path not in lost]
         held = {name for segment in found for name in segment.names.to_pylist()}
         loose = [
             stored
