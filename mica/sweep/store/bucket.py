@@ -35,8 +35,8 @@ class Bucket(Place):
         """Raises `UserError` when the URI cannot be understood; nothing is asked of the store yet."""
         super().__init__(address.rstrip("/"))
         try:
-            options = {**_CLIENT, "allow_http": _http_allowed()}
-            self._store: Any = from_url(self.address, client_options=options, retry_config=_RETRY)
+            client = cast(Any, _CLIENT | {"allow_http": _http_allowed()})
+            self._store: Any = from_url(self.address, client_options=client, retry_config=_RETRY)
         except (BaseError, ValueError) as error:
             raise UserError(f"storage {self.shown}: cannot be opened: {_first_line(error)}") from error
 
