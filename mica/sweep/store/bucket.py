@@ -35,7 +35,7 @@ class Bucket(Place):
         """Raises `UserError` when the URI cannot be understood; nothing is asked of the store yet."""
         super().__init__(address.rstrip("/"))
         try:
-            options = {**_CLIENT, "allow_http": _http_allowed()}
+            options: Any = {**_CLIENT, "allow_http": _http_allowed()}
             self._store: Any = from_url(self.address, client_options=options, retry_config=_RETRY)
         except (BaseError, ValueError) as error:
             raise UserError(f"storage {self.shown}: cannot be opened: {_first_line(error)}") from error
