@@ -53,7 +53,7 @@ def main() -> int:
             mlflow_uri=mlflow_uri,
             place=place,
         )
-        write_report(results, Console(markup=False, emoji=False))
+        write_report(results, Console(markup=False, emoji=False), redraw=False)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
