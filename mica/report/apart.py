@@ -55,7 +55,7 @@ def main() -> int:
             mlflow_uri=mlflow_uri,
             place=place,
         )
-        write_report(results, Console(markup=False, emoji=False))
+        write_report(results, Console(markup=False, emoji=False), redraw=False)
     except (UserError, OSError) as error:
         why = f"tables and figures in {shown(storage)} could not be written: {shown(str(error))}"
         print(f"{why}; `mica-sweep report {place}` tries again", file=sys.stderr)

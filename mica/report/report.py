@@ -1,44 +1,80 @@
 """The end of a sweep: a table to read, figures to look at, and where everything lies."""
 
+import hashlib
+import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
+import matplotlib
 import pandas as pd
 from rich.console import Console
 
+from mica import __version__
 from mica.data.location import shown
 from mica.report.figures import draw
+from mica.report.reference import published_points
 from mica.report.summary import as_latex, as_markdown, rich_table, summary
 from mica.sweep.results import Results
-from mica.sweep.store.layout import FIGURES, TABLES
+from mica.sweep.store.layout import DRAWN, FIGURES, TABLES
+from mica.sweep.store.place import Place
 from mica.sweep.store.tables import read_trials, trials_table, write_tables
 
 
-def write_report(results: Results, console: Console, *, published: str | None = None) -> None:
-    """Write tables and figures beside the records, print the results and where things lie."""
+def write_report(
+    results: Results, console: Console, *, published: str | None = None, redraw: bool = True
+) -> None:
+    """Write tables and figures beside the records, print the results and where things lie.
+
+    Args:
+        redraw: draw figures that show these very results too.
+    """
     place = results.store.place
     if not results.entries:
         console.print(f"{results.name}: no finished trial yet", highlight=False)
         return
     write_tables(results.store, results.trials)
     trials = read_trials(results.store, results.trials, results.entries).to_pandas()
-    with tempfile.TemporaryDirectory(prefix="mica-figures-") as scratch:
-        figures = draw(trials, Path(scratch), published=published)
-        place.upload(Path(scratch), FIGURES)
+    figures = _figures(place, trials, published, redraw)
     for table in rich_table(summary(trials), width=console.width):
         console.print(table)
     lines = [
         ("tables", f"{place.shown}/{TABLES}/trials.parquet (and layers, epochs): pandas.read_parquet"),
         (
             "figures",
-            f"{place.shown}/{FIGURES}/" + ", ".join(sorted(f.name for f in figures if f.suffix == ".png")),
+            f"{place.shown}/{FIGURES}/{', '.join(name for name in figures if name.endswith('.png'))}",
         ),
     ]
     if results.mlflow_uri:
         lines.append(("MLflow", f"{shown(results.mlflow_uri)}: mica-sweep ui {results.place}"))
     for name, text in lines:
         console.print(f"{name:8} {text}", highlight=False, soft_wrap=True)
+
+
+def _figures(place: Place, trials: pd.DataFrame, published: str | None, redraw: bool) -> list[str]:
+    """Draw what there is to see; returns the figures' names."""
+    points = published_points(published)
+    shown = [trials.to_csv(), "" if points is None else points.to_csv(), __version__, matplotlib.__version__]
+    state = hashlib.sha256("\0".join(shown).encode(errors="replace")).hexdigest()
+    if not redraw:  # a grid of thousands takes half a minute to draw
+        there = set(place.list(FIGURES))
+        before = _read_drawn(place)
+        if before.get("state") == state and all(f"{FIGURES}/{name}" in there for name in before["figures"]):
+            return list(before["figures"])
+    with tempfile.TemporaryDirectory(prefix="mica-figures-") as scratch:
+        names = sorted(file.name for file in draw(trials, Path(scratch), published=published))
+        place.upload(Path(scratch), FIGURES)
+    place.write(DRAWN, json.dumps({"state": state, "figures": names}).encode(), durable=False)
+    return names
+
+
+def _read_drawn(place: Place) -> dict[str, Any]:
+    try:
+        found = json.loads(place.read(DRAWN) or b"")
+        return {"state": str(found["state"]), "figures": [str(name) for name in found["figures"]]}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
 
 
 def print_table(results: Results, form: str) -> None:

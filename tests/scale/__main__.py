@@ -32,7 +32,7 @@ def main() -> None:
     given = parser.parse_args()
     store = _made(given.folder, given.records, given.epochs)
     thousand = _made(given.folder, 1000, given.epochs)
-    sweep, console = str(store.with_suffix(".yaml")), Console()
+    sweep, console = str(sweep_file(store, given.epochs)), Console()
     shutil.rmtree(thousand / "segments", ignore_errors=True)
     costs = [measure("fold of 1,000", ["-c", _FOLD, str(thousand)])]
     # `run` twice: the first brings tables and figures up to date.

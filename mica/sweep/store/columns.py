@@ -46,7 +46,7 @@ _AXES: Columns = {
 def table_of(stored: Iterable[Stored]) -> pa.Table:
     """A row a record: the columns of `trials`, those of `OWN`, and lists of its layers and epochs."""
     items = list(stored)
-    lists: dict[str, list[Sequence[BaseModel]]] = {
+    lists: dict[str, Sequence[Sequence[BaseModel]]] = {
         "layer_rows": [item.record.layers for item in items],
         "epoch_rows": [item.record.epochs for item in items],
     }

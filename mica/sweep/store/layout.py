@@ -28,6 +28,8 @@ TABLES = "tables"
 """tables/{trials,layers,epochs}.parquet: what pandas reads."""
 FIGURES = "figures"
 """figures/*.png and *.svg."""
+DRAWN = "figures/drawn.json"
+"""Of which results the figures are, so that nobody draws them twice."""
 MLFLOW = "mlflow.db"
 """The default MLflow database."""
 
