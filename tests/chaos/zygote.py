@@ -1,11 +1,13 @@
-"""A process that has imported mica and splits off drivers: real processes, without seconds of imports each.
+"""A process that has loaded mica and splits off drivers: real processes, without seconds of imports each.
 
 It reads an order a line from its standard input (arguments, environment, patches, file for the output),
 answers with the new process's number, and says when one ends.
 """
 
+import importlib
 import json
 import os
+import pkgutil
 import select
 import signal
 import sys
@@ -13,14 +15,12 @@ import threading
 import time
 from typing import Any
 
+import mica
+
 
 def main() -> None:
     """Serve until the input ends; then kill what is left."""
-    import torch
-
-    torch.set_num_threads(1)
-    import tests.chaos.faults  # noqa: F401
-
+    _load_all()
     if "FAKETIME" in os.environ:  # it breaks the call that `time.sleep` makes (libfaketime 0.9.10)
         time.sleep = lambda seconds: select.select([], [], [], seconds)
     children: set[int] = set()
@@ -48,6 +48,34 @@ def main() -> None:
         say(started=pid)
     for pid in children:
         os.kill(pid, signal.SIGKILL)
+
+
+def _load_all() -> None:
+    """Load what a driver needs: one that is another user's may not be able to read where Python lies."""
+    import torch
+
+    torch.set_num_threads(1)
+    from mica.trial import TrialSpec, run
+
+    for module in pkgutil.walk_packages(mica.__path__, "mica."):
+        if not module.name.startswith(_NOT_FOR_DRIVERS):
+            importlib.import_module(module.name)
+    importlib.import_module("tests.chaos.spying")
+    spec = TrialSpec(
+        data={"name": "synthetic", "size": 8, "channels": 1, "classes": 4, "train": 20, "test": 10},
+        model={"name": "mlp", "hidden": [4]}, method="dense", log10_ratio=0, seed=0, compact=False,
+        protocol={"epochs": 1, "batch_size": 10, "augment": "none"},
+    )  # fmt: skip
+    run(spec)
+
+
+_NOT_FOR_DRIVERS = (
+    "mica.sweep.drive.ray",
+    "mica.sweep.drive.lane",
+    "mica.sweep.store.bucket",
+    "mica.cli.__main__",
+)
+"""Ray, and a library with threads of its own, which no process may be split off from."""
 
 
 def _become(order: dict[str, Any]) -> None:
