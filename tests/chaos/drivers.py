@@ -111,7 +111,8 @@ class Stage:
     environment: dict[str, str] = field(default_factory=dict)
     fault: str | None = None
     """Planted into every driver."""
-    user: int = 0
+    unprivileged: bool = False
+    """Whether permission bits count for the drivers, although root starts them."""
     drivers: list[Driver] = field(default_factory=list)
 
     @property
@@ -129,7 +130,7 @@ class Stage:
             "folder": str(self.folder),
             "output": str(self.folder / "output.txt"),
             "patches": [*map(list, patches), *planted],
-            "user": self.user,
+            "unprivileged": self.unprivileged,
         }
         driver = Driver(zygote, zygote.fork(order))
         self.drivers.append(driver)

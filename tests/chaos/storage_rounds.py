@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -20,7 +19,6 @@ from tests.chaos.sweeps import MLP, write_sweep
 from tests.chaos.verdict import Watcher, judge
 from tests.services.processes import Service, free_port
 
-_NOBODY = 65534
 _SLOW = ("slow_steps", 0.005)
 
 
@@ -120,7 +118,7 @@ def disk_round(scene: Scene) -> Outcome:
 
 
 def permission_round(scene: Scene) -> Outcome:
-    """A driver of a user who loses the right to write, and gets it back."""
+    """A driver, without root's privilege, who loses the right to write, and gets it back."""
     draw, events = random.Random(scene.seed), Counter[str]()
 
     def forbid(store: Path) -> Callable[[], None]:
@@ -131,12 +129,12 @@ def permission_round(scene: Scene) -> Outcome:
         events["permission gone and back"] += 1
         return lambda: [path.chmod(mode) for path, mode in modes.items() if path.exists()] and None
 
-    return _local_round(scene, draw, events, forbid, user=_NOBODY)
+    return _local_round(scene, draw, events, forbid, unprivileged=True)
 
 
 def _local_round(
     scene: Scene, draw: random.Random, events: Counter[str], spoil: Callable[[Path], Callable[[], None]],
-    user: int = 0,
+    unprivileged: bool = False,
 ) -> Outcome:  # fmt: skip
     """One driver on a folder that is spoilt for seconds, again and again."""
     options = {"claim": CLAIM, "checkpoint": 0.5}
@@ -144,11 +142,7 @@ def _local_round(
     file = write_sweep(scene.folder, MLP, **options)
     store = scene.folder / "results/chaos"
     store.mkdir(parents=True, exist_ok=True)
-    if user:
-        for path in (scene.folder, scene.folder / "results", store):
-            shutil.chown(path, user, user)
-    environment = {"MICA_CACHE": str(scene.folder / "cache"), "MPLCONFIGDIR": str(scene.folder / "cache")}
-    stage = Stage(scene.folder, scene.zygotes, environment, scene.fault, user=user)
+    stage = Stage(scene.folder, scene.zygotes, fault=scene.fault, unprivileged=unprivileged)
     with stage, Watcher(store) as watcher:
         for _ in range(draw.randint(6, 10)):
             if done(file, expected):

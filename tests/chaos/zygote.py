@@ -4,6 +4,7 @@ It reads an order a line from its standard input (arguments, environment, patche
 answers with the new process's number, and says when one ends.
 """
 
+import ctypes
 import importlib
 import json
 import os
@@ -51,31 +52,29 @@ def main() -> None:
 
 
 def _load_all() -> None:
-    """Load what a driver needs: one that is another user's may not be able to read where Python lies."""
+    """Load what a driver needs, but nothing that has threads of its own: those no child would have."""
     import torch
 
     torch.set_num_threads(1)
-    from mica.trial import TrialSpec, run
-
     for module in pkgutil.walk_packages(mica.__path__, "mica."):
         if not module.name.startswith(_NOT_FOR_DRIVERS):
             importlib.import_module(module.name)
     importlib.import_module("tests.chaos.spying")
-    spec = TrialSpec(
-        data={"name": "synthetic", "size": 8, "channels": 1, "classes": 4, "train": 20, "test": 10},
-        model={"name": "mlp", "hidden": [4]}, method="dense", log10_ratio=0, seed=0, compact=False,
-        protocol={"epochs": 1, "batch_size": 10, "augment": "none"},
-    )  # fmt: skip
-    run(spec)
 
 
 _NOT_FOR_DRIVERS = (
-    "mica.sweep.drive.ray",
-    "mica.sweep.drive.lane",
-    "mica.sweep.store.bucket",
-    "mica.cli.__main__",
-)
-"""Ray, and a library with threads of its own, which no process may be split off from."""
+    "mica.sweep.drive.ray", "mica.sweep.drive.lane", "mica.sweep.store.bucket", "mica.cli.__main__",
+)  # fmt: skip
+
+
+def _drop_privilege() -> None:
+    """Let permission bits count for root too: without the capabilities that pass over them."""
+    header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.capget(header, data) == 0
+    for word in range(3):  # effective, permitted, inheritable
+        data[word] &= ~0b1110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
+    assert libc.capset(header, data) == 0
 
 
 def _become(order: dict[str, Any]) -> None:
@@ -91,9 +90,8 @@ def _become(order: dict[str, Any]) -> None:
         for number, descriptor in enumerate((nothing, output, output)):
             os.dup2(descriptor, number)
         sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
-        if order.get("user"):
-            os.setgid(order["user"])
-            os.setuid(order["user"])
+        if order["unprivileged"]:
+            _drop_privilege()
         from tests.chaos.spying import prepare
 
         prepare(order["patches"])
