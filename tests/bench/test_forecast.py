@@ -9,6 +9,7 @@ from mica.bench.forecast import forecast
 from mica.bench.measurements import MaskRow, Measurements, StepRow, save, saved
 from mica.data import DataSource
 from mica.sweep.results import Results
+from mica.sweep.store.index import Index
 from mica.sweep.store.records import Store
 from mica.sweep.store.stored import Stored
 from mica.trial import TrialSpec, open_data
@@ -41,9 +42,13 @@ def results(
     stored: dict[str, Stored] | None = None,
     sources: dict[str, DataSource] | None = None,
 ) -> Results:
+    store = Store("no such folder")
+    index = Index(store, trials)
+    for item in (stored or {}).values():
+        index.note(item)
     return Results(
-        name="name", store=Store("memory"), stored=stored or {}, everything={}, trials=trials,
-        sources=sources or {}, mlflow_uri=None, place=Path("sweep.yaml"),
+        name="name", store=store, index=index, trials=trials, sources=sources or {}, mlflow_uri=None,
+        place=Path("sweep.yaml"),
     )  # fmt: skip
 
 
@@ -84,14 +89,15 @@ def test_beyond_what_was_timed_a_step_takes_as_long_as_the_nearest() -> None:
 
 
 def test_records_of_the_nearest_ratio_come_first() -> None:
-    def done(spec: TrialSpec, seconds: float) -> Stored:
+    def done(key: str, spec: TrialSpec, seconds: float) -> Stored:
         made = record().model_copy(update={"spec": spec})
         where = made.provenance.model_copy(
             update={"seconds_data": 0.0, "seconds_mask": 1.0, "seconds_train": seconds}
         )
-        return Stored("", "", made.model_copy(update={"provenance": where}))
+        return Stored(key, "", made.model_copy(update={"provenance": where}))
 
-    stored = {"x": done(trial(1.0), 9), "y": done(trial(1.0), 19), "z": done(trial(3.0), 99)}
+    ended = {"x": (trial(1.0), 9), "y": (trial(1.0), 19), "z": (trial(3.0), 99)}
+    stored = {key: done(key, *how) for key, how in ended.items()}
     trials = {key: item.record.spec for key, item in stored.items()} | {"a": trial(1.5)}
     found = forecast(results(trials, stored), MEASUREMENTS)
     assert found and found.hours * 3600 == pytest.approx(15)

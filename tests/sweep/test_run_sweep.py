@@ -58,7 +58,7 @@ def kill_in_the_middle(path: Path, results: Path) -> None:
     """Start a driver with a Ray of its own, as on a laptop, and kill it once it has two records."""
     command = [sys.executable, "-m", "mica.cli", "run", str(path), "--address", "local"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while len(list(results.glob("records/*/*.json"))) < 2:
             assert driver.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)

@@ -40,10 +40,10 @@ def dying(input_shape, classes):
 class Placed(nn.Sequential):
     """Notes each mask that is made of it, in a file named after the option `note`."""
     note = ""
-    def to(self, device):
+    def to(self, *where, **how):
         with open((HERE / self.note), "a") as file:
             file.write("x")
-        return super().to(device)
+        return super().to(*where, **how)
 
 
 def counted(input_shape, classes, note="runs"):
@@ -56,8 +56,8 @@ def deadly(input_shape, classes):
     """Takes its process along before it has a mask."""
     class Deadly(Placed):
         note = "deaths"
-        def to(self, device):
-            super().to(device)
+        def to(self, *where, **how):
+            super().to(*where, **how)
             os._exit(1)
     return Deadly(*sound(input_shape, classes))
 
@@ -66,9 +66,9 @@ def mortal(input_shape, classes):
     """Is killed with its process, the first time."""
     class Mortal(Placed):
         note = "mortal"
-        def to(self, device):
+        def to(self, *where, **how):
             first = not (HERE / self.note).exists()
-            super().to(device)
+            super().to(*where, **how)
             if first:
                 os.kill(os.getpid(), signal.SIGKILL)
             return self
@@ -78,11 +78,11 @@ def mortal(input_shape, classes):
 def lasting(input_shape, classes):
     """Notes its process, and takes a second to make a mask of."""
     class Lasting(nn.Sequential):
-        def to(self, device):
+        def to(self, *where, **how):
             with open(HERE / "processes", "a") as file:
                 print(os.getpid(), file=file)
             time.sleep(1)
-            return super().to(device)
+            return super().to(*where, **how)
     return Lasting(*sound(input_shape, classes))
 
 
@@ -102,9 +102,9 @@ def orphaning(input_shape, classes):
     """The first of all kills the sweep's desk."""
     class Orphaning(Placed):
         note = "orphaned"
-        def to(self, device):
+        def to(self, *where, **how):
             first = not (HERE / self.note).exists()
-            super().to(device)
+            super().to(*where, **how)
             if first:
                 for command in Path("/proc").glob("[0-9]*/cmdline"):
                     if command.read_bytes().startswith(b"ray::Desk"):
@@ -117,11 +117,11 @@ def spoiling(input_shape, classes):
     """Puts a file where the records' folder should be."""
     class Spoiling(Placed):
         note = "spoiled"
-        def to(self, device):
+        def to(self, *where, **how):
             records = HERE / "results" / "records"
             if not records.is_file():
                 records.touch()
-            return super().to(device)
+            return super().to(*where, **how)
     return Spoiling(*sound(input_shape, classes))
 
 
