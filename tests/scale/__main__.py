@@ -15,6 +15,8 @@ from rich.table import Table
 from tests.scale.made_up import make_store, sweep_file
 from tests.scale.measure import Cost, measure, megabytes
 
+_TRIALS = 2604
+"""Of the sweep."""
 _FOLD = """
 import sys
 from mica.sweep.store.records import Store
@@ -30,6 +32,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=160)
     parser.add_argument("--folder", type=Path, required=True, help="for the stores; kept")
     given = parser.parse_args()
+    if given.records < _TRIALS:
+        parser.error(f"--records: found {given.records}; at least {_TRIALS}, so that the sweep misses none")
     store = _made(given.folder, given.records, given.epochs)
     thousand = _made(given.folder, 1000, given.epochs)
     sweep, console = str(sweep_file(store, given.epochs)), Console()
