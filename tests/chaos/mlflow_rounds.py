@@ -42,9 +42,9 @@ def mlflow_round(scene: Scene) -> Outcome:
     database, server = _services()
     options = {"claim": CLAIM, "seeds": 2}
     expected = scene.expect(MLP, options)
-    file = write_sweep(scene.folder, MLP, mlflow=server.uri, **options)
+    file = write_sweep(scene.folder, MLP, mlflow="$MICA_CHAOS_MLFLOW", **options)
     file.write_text(file.read_text().replace("name: chaos", f"name: chaos{scene.seed}"))
-    environment = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
+    environment = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3", "MICA_CHAOS_MLFLOW": server.uri}
     services = {"MLflow's server": server.service, "PostgreSQL": database.service}
     stage = Stage(scene.folder, scene.zygotes, environment, scene.fault)
     with stage, Watcher(scene.folder / "results/chaos") as watcher:

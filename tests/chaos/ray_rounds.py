@@ -29,6 +29,7 @@ def ray_round(scene: Scene) -> Outcome:
     with Watcher(scene.folder / "results/chaos") as watcher:
         driver = _start(scene.folder)
         for _ in range(draw.randint(5, 9)):
+            _wait_for_trials(driver, scene.folder)
             time.sleep(draw.uniform(0.5, 3))
             if driver.poll() is not None:
                 if done(file, expected):
@@ -53,6 +54,15 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
         )  # fmt: skip
 
 
+def _wait_for_trials(driver: subprocess.Popen[bytes], folder: Path) -> None:
+    """Until one runs: before that there is little to break."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end and driver.poll() is None:
+        if list(folder.glob("results/chaos/claims/*.json")):
+            return
+        time.sleep(0.1)
+
+
 def _strike(kind: str, driver: subprocess.Popen[bytes]) -> bool:
     """Do this to one of a driver's processes; False: there is none of its kind now."""
     if kind.startswith("driver"):
@@ -69,8 +79,8 @@ def _strike(kind: str, driver: subprocess.Popen[bytes]) -> bool:
 
 
 _KINDS = {
-    "trial's process SIGKILL": ("ray::_Lane", signal.SIGKILL),
-    "trial's process SIGSTOP, to the end": ("ray::_Lane", signal.SIGSTOP),
+    "trial's process SIGKILL": ("ray::Lane", signal.SIGKILL),
+    "trial's process SIGSTOP, to the end": ("ray::Lane", signal.SIGSTOP),
     "raylet SIGKILL": ("raylet/raylet", signal.SIGKILL),
     "head (GCS) SIGKILL": ("gcs_server", signal.SIGKILL),
     "driver on Ray SIGKILL": ("", signal.SIGKILL),

@@ -43,7 +43,7 @@ class Driver:
         """On both of its streams; folded lines as one."""
         return " ".join(self._log.read_text().split())
 
-    def wait_for(self, what: Callable[[], object], seconds: float = 120) -> None:
+    def wait_for(self, what: Callable[[], object], seconds: float = 240) -> None:
         until = time.monotonic() + seconds
         while not what():
             assert self.process.poll() is None, self.said

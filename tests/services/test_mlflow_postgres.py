@@ -34,7 +34,8 @@ HANGS = 8.0
 
 
 @pytest.fixture
-def sweep(tmp_path: Path, mlflow_server: Server) -> Path:
+def sweep(tmp_path: Path, mlflow_server: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MICA_TEST_MLFLOW", mlflow_server.uri)
     lines = {
         "name": "services",
         "storage": str(tmp_path / "results"),
@@ -42,7 +43,7 @@ def sweep(tmp_path: Path, mlflow_server: Server) -> Path:
         "ratios": "4",
         "protocol": "{epochs: 60, batch_size: 8}",
         "resources": "{gpu: 0}",
-        "mlflow": mlflow_server.uri,
+        "mlflow": "$MICA_TEST_MLFLOW",  # no password in the file
     }
     return write(tmp_path, **lines)
 

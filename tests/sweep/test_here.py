@@ -98,3 +98,28 @@ def test_what_cannot_run_is_told_at_once_before_anything_is_written(folder: Path
 def test_it_goes_to_no_cluster(folder: Path) -> None:
     result = run(folder, "--address", "127.0.0.1:1")
     assert result.exit_code == 2 and "--here runs without Ray" in result.stderr
+
+
+def test_what_could_not_be_drawn_costs_no_trial(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that draws has said why."""
+    monkeypatch.setattr("mica.report.apart.report_apart", lambda *given: 2)
+    assert run(folder).exit_code == 0
+
+
+def test_ctrl_c_while_results_are_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*given: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mica.report.apart.report_apart", interrupted)
+    result = run(folder)
+    assert result.exit_code == 130
+    assert "sweep.yaml` draws the results" in result.stderr.replace("\n", "")
+    assert outcomes(folder).total() == 4
+
+
+def test_where_records_cannot_be_written_it_says_that_the_same_line_goes_on(folder: Path) -> None:
+    path = folder / "sweep.yaml"
+    path.write_text(path.read_text().replace("sound", "spoiling"))
+    result = run(folder)
+    assert result.exit_code == 130
+    assert "records cannot be written" in result.stderr

@@ -195,7 +195,7 @@ grids:
 def test_where_records_cannot_be_written_a_sweep_stops_early(own_models: Path, ray_address: str) -> None:
     lines = {"models": "models_of_mine:spoiling", "methods": "dense", "seeds": str(list(range(30)))}
     result = sweep("run", write(own_models, storage=str(own_models / "results"), **lines))
-    assert result.exit_code == 1
+    assert result.exit_code == 130
     assert "records cannot be written" in result.stderr and str(own_models / "results") in result.stderr
     assert (own_models / "spoiled").stat().st_size < 20, "trials ran on for nothing"
 
@@ -256,7 +256,7 @@ def test_without_its_desk_a_sweep_stops_and_goes_on_when_run_again(
     lines = {"models": "models_of_mine:orphaning", "methods": "rpi-erk", "protocol": "{epochs: 0}"}
     path = write(own_models, storage=str(own_models / "results"), **lines)
     first = sweep("run", path)
-    assert first.exit_code == 1, first.output
+    assert first.exit_code == 130, first.output
     assert "the sweep's desk died" in first.stderr
     assert sweep("run", path).exit_code == 0
     assert outcomes(own_models / "results").total() == 4

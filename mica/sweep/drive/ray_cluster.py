@@ -37,8 +37,8 @@ _ENVIRONMENT = {
 """Defaults for what the user has not set."""
 
 
-_START_SECONDS, _CONNECT_SECONDS = 180.0, 20.0
-"""How long a Ray of one's own may take to start, and one that answers to let this process in."""
+_START_SECONDS = 180.0
+"""How long Ray may take to start, or to let this process in."""
 _END_SECONDS = 8.0
 """How long Ray may take to end in order."""
 _SILENCE_SECONDS = {True: 3.0, False: 15.0}
@@ -87,17 +87,16 @@ def cluster(address: str | None = None, modules: Sequence[str] = ()) -> Iterator
 
 def _connected(thread: RayThread, address: str, modules: Sequence[str]) -> Connection:
     local = address == "local"
-    seconds = _START_SECONDS if local else _CONNECT_SECONDS
     try:
         with put_off():
             try:
-                places = thread.call(lambda: _connect(address, modules), hear_again, seconds)
+                places = thread.call(lambda: _connect(address, modules), hear_again, _START_SECONDS)
             finally:
                 hear_again()
     except RuntimeEnvSetupError as error:
         raise UserError(f"your own modules {', '.join(modules)} cannot be passed on: {error}") from error
     except (TimeoutError, ConnectionError) as error:
-        why = str(error).partition("\n")[0] or f"not within {seconds:.0f} seconds"
+        why = str(error).partition("\n")[0] or f"not within {_START_SECONDS:.0f} seconds"
         raise (UserError(f"Ray does not start: {why}") if local else unreachable(address, why)) from error
     return Connection(not local, thread, Health(places, _SILENCE_SECONDS[local]))
 

@@ -1,5 +1,6 @@
 """Whether Ray is there, asked without Ray: its own calls wait for minutes for one that is not."""
 
+import os
 import socket
 import time
 from collections.abc import Mapping
@@ -12,8 +13,12 @@ _PERIOD = 2.0
 """Seconds between two looks."""
 _ANSWER = 2.0
 """Seconds that a connection may take."""
-_REACH = 5.0
-"""Seconds for which to try to reach a cluster."""
+_REACH, _GREET = 5.0, 20.0
+"""Seconds for which to try to reach a cluster: where nobody listens, and where somebody says nothing."""
+_SLOW = 25.0
+"""Seconds for which a connection may take too long; on a busy machine, or over a network, it may."""
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""How a client of gRPC begins; its server answers with a frame of the same kind, which is 4."""
 
 
 def check_reachable(address: str) -> None:
@@ -21,14 +26,12 @@ def check_reachable(address: str) -> None:
     place = _place(address)
     if place is None:  # Ray knows what else it may be
         return
-    until, error = time.monotonic() + _REACH, ""
-    while time.monotonic() < until:
-        fault = _fault(place)
-        if fault is None:
-            return
-        error = fault
+    began = time.monotonic()
+    while (error := _fault(place, greet=os.environ.get("RAY_USE_TLS", "0") == "0")) is not None:
+        patience = _REACH if isinstance(error, ConnectionRefusedError | socket.gaierror) else _GREET
+        if time.monotonic() - began > patience:
+            raise unreachable(address, error.strerror or str(error)) from error
         time.sleep(0.5)
-    raise unreachable(address, error)
 
 
 def unreachable(address: str, why: str) -> UserError:
@@ -60,20 +63,29 @@ class Health:
             fault = _fault(place)
             if fault is None:
                 self._silent.pop(name, None)
-            elif now - self._silent.setdefault(name, now) >= self._patience:
+            elif now - self._silent.setdefault(name, now) >= self._patience_with(fault):
                 raise SweepIncomplete(
-                    f"Ray has died: its {name} at {place[0]}:{place[1]} does not answer ({fault}); what has "
+                    f"Ray has died: its {name} at {place[0]}:{place[1]} does not answer "
+                    f"({fault.strerror or fault}); what has "
                     "ended is kept, and the same line again goes on"
                 )
         self._next = time.monotonic() + _PERIOD
 
+    def _patience_with(self, fault: OSError) -> float:
+        refused = isinstance(fault, ConnectionRefusedError)
+        return self._patience if refused else max(self._patience, _SLOW)
 
-def _fault(place: Address) -> str | None:
-    """Why nobody answers there."""
+
+def _fault(place: Address, *, greet: bool = False) -> OSError | None:
+    """Why nobody answers there; `greet`: or why nobody who speaks Ray's language does."""
     try:
-        socket.create_connection(place, _ANSWER).close()
+        with socket.create_connection(place, _ANSWER) as connection:
+            if greet:
+                connection.sendall(_HELLO)
+                if connection.recv(9)[3:4] != b"\x04":
+                    return OSError("what listens there is not Ray")
     except OSError as error:
-        return error.strerror or str(error)
+        return error
     return None
 
 

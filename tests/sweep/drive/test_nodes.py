@@ -1,15 +1,22 @@
 """A cluster whose nodes come and go while a sweep runs, and know nothing of the user's code."""
 
 import contextlib
+import logging
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import ray
+from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
+from ray.core.generated import autoscaler_pb2
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from mica.sweep.drive.ray_nodes import draining_nodes
 from tests.sweep import user_models
 from tests.sweep.sample import records_of, write
 
@@ -69,3 +76,21 @@ def test_a_node_that_joins_is_used_and_what_ran_on_a_lost_one_runs_elsewhere(
     assert {item.record.spec.seed for item in records.values()} == set(range(40))
     assert {item.record.outcome for item in records.values()} == {"completed"}
     assert 40 <= len(processes()) <= 41, "only the trial that ran on the lost node ran again"
+
+
+def test_ray_says_which_nodes_are_draining(cluster: Cluster) -> None:
+    node = cluster.add_node(**NODE)
+    ray.init(address=cluster.address, logging_level=logging.ERROR, log_to_driver=False)
+    try:
+        assert draining_nodes() == set()
+
+        # A node with nothing to do would be gone at once.
+        there = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
+        busy = ray.remote(Counter).options(num_cpus=1, scheduling_strategy=there).remote()
+        ray.get(busy.total.remote())
+        reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+        until = int((time.time() + 600) * 1000)
+        assert GcsClient(address=cluster.address).drain_node(node.node_id, reason, "", until)[0]
+        wait_for(lambda: draining_nodes() == {node.node_id}, 10)
+    finally:
+        ray.shutdown()

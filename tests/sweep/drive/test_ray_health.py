@@ -1,5 +1,6 @@
 """Whether Ray is there, as asked without Ray."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -26,10 +27,28 @@ def test_an_address_where_nobody_listens_is_told_of(monkeypatch: pytest.MonkeyPa
         check_reachable("127.0.0.1:1")
 
 
-def test_one_where_somebody_does_is_not(listener: socket.socket) -> None:
+@pytest.mark.parametrize(("says", "why"), [
+    (bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]), ""),
+    (b"SSH-2.0-OpenSSH", "what listens there is not Ray"),
+    (b"", "timed out"),
+])  # fmt: skip
+def test_one_where_something_else_listens_too(
+    says: bytes, why: str, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_health, "_GREET", 0.1)
+    monkeypatch.setattr(ray_health, "_ANSWER", 0.2)
+
+    def answer() -> None:
+        with contextlib.suppress(OSError):
+            while says:
+                listener.accept()[0].sendall(says)
+
+    threading.Thread(target=answer, daemon=True).start()
     port = listener.getsockname()[1]
-    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "auto"):
-        check_reachable(address)
+    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
+        with pytest.raises(UserError, match=why) if why else contextlib.nullcontext():
+            check_reachable(address)
+    check_reachable("auto")  # Ray knows where
 
 
 def test_ray_has_died_once_it_has_not_answered_for_a_while(
