@@ -34,6 +34,15 @@ def quoted(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
+def described(value: object) -> str:
+    """What a function has returned in place of something else: a plain value itself, of all else the kind."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return quoted(value)
+    shape = getattr(value, "shape", None)
+    of_shape = f" of shape {tuple(shape)}" if isinstance(shape, tuple) else ""
+    return f"a {type(value).__name__}{of_shape}"
+
+
 def check_text(text: str, *, longest: int, lines: bool = False) -> None:
     """Raises `ValueError` for a text that cannot be shown or is too long.
 

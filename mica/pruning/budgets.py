@@ -10,6 +10,7 @@ from mica.named import Named
 from mica.options import call, check_choice
 from mica.pruning.distributions import Shapes, distributions
 from mica.registry import place_of
+from mica.wording import described
 
 Budget = dict[str, int]
 """Layer name → number of edges that the layer keeps."""
@@ -54,7 +55,7 @@ def _densities(distribution: Named, shapes: Shapes, ratio: float) -> Mapping[str
     found: Any = call(function, {"shapes": shapes, "ratio": ratio}, distribution.all_options)
     who = f"distribution {distribution.text!r}{place_of(function)}"
     if not isinstance(found, Mapping):
-        raise UserError(f"{who} must return layer name → density, found {found!r:.60}")
+        raise UserError(f"{who} must return layer name → density, found {described(found)}")
     for name in shapes:
         density = found.get(name)
         try:

@@ -21,6 +21,7 @@ from mica.pruners.scores.top_k import rank_globally, rank_within_layers
 from mica.pruning.budgets import Budget, BudgetKind, Rounding, allocate, check_ratio, target_edges
 from mica.pruning.methods import DENSE, GLOBAL, Method, as_ranking, combine, is_ranking, parse_method
 from mica.registry import place_of
+from mica.wording import described
 
 
 def sparsify(
@@ -141,7 +142,7 @@ class _Task:
 def _checked(found: Any, who: str, graph: LayerGraph, budget: Mapping[str, int]) -> Masks:
     """A placing pruner's masks, if they cover the graph's layers with exactly the budget."""
     if not isinstance(found, Mapping):
-        raise UserError(f"{who} must return masks (layer name → bool tensor), found {found!r:.60}")
+        raise UserError(f"{who} must return masks (layer name → bool tensor), found {described(found)}")
     try:
         masks = found if isinstance(found, Masks) else Masks(found)
     except TypeError as error:

@@ -2,10 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mica.data import Augment
+from mica.errors import UserError
 from mica.models import models
+from mica.registry import place_of
+from mica.wording import quoted
 
 Precision = Literal["fp32", "bf16"]
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
@@ -65,4 +68,14 @@ class Protocol(BaseModel):
 
 def default_protocol(model: str, augment: Augment) -> dict[str, Any]:
     """What a protocol starts from, before a sweep's own settings: by model, and by kind of data."""
-    return {**(models.get(model).protocol or {}), "augment": augment}
+    registered = models.get(model)
+    found = {**(registered.protocol or {}), "augment": augment}
+    try:
+        Protocol(**found)
+    except ValidationError as error:
+        faults = "; ".join(f"{item['loc'][0]} is {quoted(item['input'])}" for item in error.errors())
+        raise UserError(
+            f"model {model!r}{place_of(registered.build)}: its protocol cannot be: {faults}; "
+            f"allowed are {', '.join(Protocol.model_fields)}"
+        ) from error
+    return found

@@ -12,6 +12,7 @@ from mica.masks import Masks
 from mica.pruners.scores.score_key import ScoreCache, code_of, score_key
 from mica.pruners.scores.scored_network import Network
 from mica.pruners.scores.scorer import Remaining, Scorer
+from mica.wording import described
 
 
 def rank_globally(
@@ -119,10 +120,10 @@ class _Masked:
     def _check(self, scores: Mapping[str, Tensor]) -> None:
         """Blame the function that gave something else than a score for every edge."""
         if not isinstance(scores, Mapping):
-            raise UserError(f"{self._scorer} must return layer name → scores, found {scores!r:.60}")
+            raise UserError(f"{self._scorer} must return layer name → scores, found {described(scores)}")
         for name, shape in self._network.graph.shapes.items():
             score = scores.get(name)
-            found = f"of shape {tuple(score.shape)}" if isinstance(score, Tensor) else f"{score!r:.60}"
+            found = f"of shape {tuple(score.shape)}" if isinstance(score, Tensor) else described(score)
             if found != f"of shape {shape}":
                 raise UserError(
                     f"{self._scorer} must give every edge a score: for layer {name!r} a tensor of shape "
