@@ -130,15 +130,17 @@ def _run(
         opened, TerminalProgress(out), here=here, address=address, retry=retry, interruption=interruption
     )
     if left and interruption.came:  # whoever stops a sweep has no time for figures
-        err.print(_interrupted(left), style="yellow")
+        err.print(_interrupted(left), style="yellow", soft_wrap=True)
         return EXIT_INTERRUPTED
     try:
         _report(opened, sweep)
     except KeyboardInterrupt:
-        err.print(f"interrupted: `mica-sweep report {sweep}` draws the results", style="yellow")
+        err.print(
+            f"interrupted: `mica-sweep report {sweep}` draws the results", style="yellow", soft_wrap=True
+        )
         return EXIT_INTERRUPTED
     if left:
-        err.print(_interrupted(left), style="yellow")
+        err.print(_interrupted(left), style="yellow", soft_wrap=True)
         return EXIT_INTERRUPTED
     if changed := opened.changed:
         out.print(f"{changed} trials ran with other code of yours than now; --retry-changed runs them again")

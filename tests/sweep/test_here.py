@@ -113,7 +113,7 @@ def test_ctrl_c_while_results_are_drawn(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("mica.report.apart.report_apart", interrupted)
     result = run(folder)
     assert result.exit_code == 130
-    assert "sweep.yaml` draws the results" in result.stderr.replace("\n", "")
+    assert "sweep.yaml` draws the results" in result.stderr
     assert outcomes(folder).total() == 4
 
 
