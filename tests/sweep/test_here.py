@@ -119,7 +119,7 @@ def test_ctrl_c_while_results_are_drawn(folder: Path, monkeypatch: pytest.Monkey
 
 def test_where_records_cannot_be_written_it_says_that_the_same_line_goes_on(folder: Path) -> None:
     path = folder / "sweep.yaml"
-    path.write_text(path.read_text().replace("sound", "spoiling"))
+    path.write_text(path.read_text().replace("sound", "spoiling") + "\ntimes: {storage: 2}\n")
     result = run(folder)
     assert result.exit_code == 130
     assert "records cannot be written" in result.stderr

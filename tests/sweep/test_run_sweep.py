@@ -176,6 +176,7 @@ def own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_bug_in_every_trial_stops_the_sweep_early(own_models: Path, ray_address: str) -> None:
     lines = {"models": "models_of_mine:failing", "methods": "dense", "seeds": str(list(range(30)))}
+    lines["times"] = "{storage: 2}"
     result = sweep("run", write(own_models, storage=str(own_models / "results"), **lines))
     assert result.exit_code == 1
     assert "the first 3 trials all failed alike" in result.stderr
@@ -194,6 +195,7 @@ grids:
 
 def test_where_records_cannot_be_written_a_sweep_stops_early(own_models: Path, ray_address: str) -> None:
     lines = {"models": "models_of_mine:spoiling", "methods": "dense", "seeds": str(list(range(30)))}
+    lines["times"] = "{storage: 2}"
     result = sweep("run", write(own_models, storage=str(own_models / "results"), **lines))
     assert result.exit_code == 130
     assert "records cannot be written" in result.stderr and str(own_models / "results") in result.stderr

@@ -87,7 +87,7 @@ class Here:
             job.store,
             load=lambda: data,
             device=device_of(self._need),
-            checkpoint_seconds=job.times.checkpoint,
+            times=job.times,
             pulse=watch.pulse,
         )
 

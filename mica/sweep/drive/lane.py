@@ -16,6 +16,7 @@ from mica.sweep.drive.executor import Need, device_of, threads_of
 from mica.sweep.drive.progress import Report
 from mica.sweep.drive.pulse import Pulse, Stopped, Telling
 from mica.sweep.drive.ray_nodes import here
+from mica.sweep.plan.spec import Times
 from mica.sweep.store.records import Store
 from mica.trial.spec import TrialSpec
 
@@ -36,7 +37,7 @@ class Lane(tune.Trainable):  # type: ignore[misc]
         store: Store,
         data: dict[str, ray.ObjectRef],
         need: Need,
-        checkpoint_seconds: float,
+        times: Times,
     ) -> None:
         import torch
 
@@ -44,7 +45,7 @@ class Lane(tune.Trainable):  # type: ignore[misc]
 
         torch.set_num_threads(threads_of(need))
         self.desk, self.sweep, self.store, self.data = desk, sweep, store, data
-        self.checkpoint_seconds = checkpoint_seconds
+        self.times = times
         # A broken GPU must not be handed trial after trial.
         self.device = checked_device(device_of(need))
         if 0 < need["gpu"] < 1:
@@ -82,7 +83,7 @@ class Lane(tune.Trainable):  # type: ignore[misc]
                 self.store,
                 load=lambda: ray.get(self.data[spec.data.label]),
                 device=self.device,
-                checkpoint_seconds=self.checkpoint_seconds,
+                times=self.times,
                 pulse=self.pulse,
             )
         except Stopped:

@@ -103,7 +103,7 @@ class RayTune:
             "sweep": job.sweep,
             "store": job.store,
             "data": self._data,
-            "checkpoint_seconds": job.times.checkpoint,
+            "times": job.times,
         }
         return tune.Tuner(
             tune.with_resources(tune.with_parameters(Lane, need=need, **shared), need),

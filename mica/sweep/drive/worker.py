@@ -11,6 +11,7 @@ from typing import TypeVar
 from mica.data import Dataset
 from mica.sweep.drive.pulse import Pulse
 from mica.sweep.drive.user_code import shortened_traceback
+from mica.sweep.plan.spec import Times
 from mica.sweep.store.checkpoints import StoredCheckpoints
 from mica.sweep.store.records import Store
 from mica.sweep.store.stored import Newer, Stored
@@ -20,8 +21,8 @@ from mica.trial.provenance import provenance
 
 T = TypeVar("T")
 
-_PAUSES = (1.0, 5.0, 15.0, 40.0)
-"""Seconds to wait before another try to write: a storage that is away for a minute costs no trial."""
+_PAUSES = (1.0, 20.0)
+"""Seconds before another try to write, twice as many each time: at first, and at most."""
 
 
 def run_and_store(
@@ -31,7 +32,7 @@ def run_and_store(
     *,
     load: Callable[[], Dataset],
     device: str,
-    checkpoint_seconds: float = 300.0,
+    times: Times = Times(),
     pulse: Pulse | None = None,
 ) -> Record:
     """Run one trial and put its record, and the files it keeps, into the store; returns the one that stands.
@@ -44,12 +45,12 @@ def run_and_store(
     """
     key = spec.key
     try:
-        stored = _patiently(lambda: store.find(key, spec.code))
+        stored = _patiently(lambda: store.find(key, spec.code), times.storage)
     except Newer as error:
         raise OSError(f"its record {error}") from error
     if stored is not None:
         return stored.record  # an earlier attempt, or another driver's, got this far
-    checkpoints = StoredCheckpoints(store.place, key, checkpoint_seconds)
+    checkpoints = StoredCheckpoints(store.place, key, times.checkpoint)
     started = datetime.now(UTC)
     pulse = pulse or Pulse()
     with pulse.of(key), tempfile.TemporaryDirectory(prefix="mica-") as folder:
@@ -68,9 +69,9 @@ def run_and_store(
             record = failed(spec, shortened_traceback(error), device, started)
         else:
             # Kept files first: whoever sees the record may rely on them.
-            kept = _patiently(lambda: store.keep(key, Path(folder)))
+            kept = _patiently(lambda: store.keep(key, Path(folder)), times.storage)
             record = record.model_copy(update={"kept": kept})
-    standing = _patiently(lambda: store.put(Stored(key, sweep, record)))
+    standing = _patiently(lambda: store.put(Stored(key, sweep, record)), times.storage)
     if record.outcome != "failed":
         with suppress(OSError):  # the record is there, and nobody asks for these any more
             checkpoints.clear()
@@ -83,11 +84,15 @@ def failed(spec: TrialSpec, error: str, device: str, started: datetime | None = 
     return Record(spec=spec, outcome="failed", error=error, provenance=where)
 
 
-def _patiently(act: Callable[[], T]) -> T:
-    """Hours of training must not be lost to a storage's bad moment."""
-    for pause in _PAUSES:
+def _patiently(act: Callable[[], T], seconds: float) -> T:
+    """Hours of training must not be lost to a storage's bad moment: try for so long."""
+    end, pause = time.monotonic() + seconds, _PAUSES[0]
+    while True:
         try:
             return act()
         except OSError:
-            time.sleep(pause)
-    return act()
+            left = end - time.monotonic()
+            if left <= 0:
+                raise
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, _PAUSES[1])

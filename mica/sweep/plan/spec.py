@@ -135,6 +135,9 @@ class Times(BaseModel):
         ge=1,
         description="A driver without a sign of life for so long is dead: others take its trials over.",
     )
+    storage: Seconds = Field(
+        90, description="A storage that fails is tried again for so long before a result is given up."
+    )
     stall: Seconds = Field(
         900,
         description="A trial without progress for so long, and for ten of its own steps, is started anew.",
