@@ -21,6 +21,8 @@ from mica.trial.provenance import provenance
 
 T = TypeVar("T")
 
+_TIMES = Times()
+
 _PAUSES = (1.0, 20.0)
 """Seconds before another try to write, twice as many each time: at first, and at most."""
 
@@ -32,7 +34,7 @@ def run_and_store(
     *,
     load: Callable[[], Dataset],
     device: str,
-    times: Times = Times(),
+    times: Times = _TIMES,
     pulse: Pulse | None = None,
 ) -> Record:
     """Run one trial and put its record, and the files it keeps, into the store; returns the one that stands.
