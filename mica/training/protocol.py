@@ -30,7 +30,7 @@ class Protocol(BaseModel):
     batch_size: int = Field(
         128, ge=1, le=1_000_000, strict=True, description="Images a step; a smaller last batch is kept."
     )
-    lr: float = Field(0.1, gt=0, le=1000, strict=True, description="Learning rate at the start.")
+    lr: float = Field(0.1, gt=0, le=1e30, strict=True, description="Learning rate at the start.")
     lr_drops: tuple[Share, ...] = Field(
         (0.375, 0.75),
         max_length=100,

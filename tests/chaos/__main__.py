@@ -66,13 +66,13 @@ def main(
     done = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
     known = {line["round"] for line in done if line["seed"] == seed}
     kinds = list(only or ROUNDS)
-    with _zygotes() as zygotes:
+    with zygotes() as found:
         for at in range(part - 1, 10**9, parts) if number is None else [number]:
             if number is None and sum(sum(line["events"].values()) for line in done) >= events:
                 break
             if at in known and number is None:
                 continue
-            line = one_round(kinds[at % len(kinds)], seed, at, zygotes, fault=fault, keep=number is not None)
+            line = one_round(kinds[at % len(kinds)], seed, at, found, fault=fault, keep=number is not None)
             done.append(line)
             with open(out, "a") as file:
                 print(json.dumps(line), file=file)
@@ -85,11 +85,11 @@ def main(
 def plant_each(seed: int) -> int:
     """Whether the suite notices every planted fault: 0, or 1."""
     missed = []
-    with _zygotes() as zygotes:
+    with zygotes() as found:
         for fault in FAULTS:
             kind, most = TELLING.get(fault, ("drivers", 6))
             for at in range(most):
-                line = one_round(kind, seed, at, zygotes, fault=fault)
+                line = one_round(kind, seed, at, found, fault=fault)
                 if not line["good"]:
                     print(f"{fault}: noticed in round {at}: {line['verdict']['faults'][0]}", flush=True)
                     break
@@ -100,7 +100,7 @@ def plant_each(seed: int) -> int:
 
 
 def one_round(
-    kind: str, seed: int, number: int, zygotes: dict[str, Zygote], *, fault: str | None = None,
+    kind: str, seed: int, number: int, origin: dict[str, Zygote], *, fault: str | None = None,
     keep: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Do one round in a folder of its own, which stays where the verdict is bad."""
@@ -108,7 +108,7 @@ def one_round(
     own = int(sha256(f"{seed} {number}".encode()).hexdigest()[:8], 16)
     begin = time.monotonic()
     try:
-        found = ROUNDS[kind](Scene(folder, own, zygotes, partial(_undisturbed, zygotes), fault))
+        found = ROUNDS[kind](Scene(folder, own, origin, partial(_undisturbed, origin), fault))
     except Exception as error:
         traceback.print_exc()
         found = Outcome(Counter(), Verdict(faults=[f"{type(error).__name__}: {error}"]))
@@ -143,13 +143,13 @@ def show(done: list[dict[str, Any]]) -> None:
 _EXPECTED: dict[str, dict[str, dict[str, Any]]] = {}
 
 
-def _undisturbed(zygotes: dict[str, Zygote], body: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _undisturbed(origin: dict[str, Zygote], body: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The rows of a sweep that nothing happens to; run once."""
     name = repr((body, sorted(options.items())))
     if name not in _EXPECTED:
         with tempfile.TemporaryDirectory(prefix="mica-chaos-peace-") as folder:
             file = write_sweep(Path(folder), body, **options)
-            with Stage(Path(folder), zygotes) as stage:
+            with Stage(Path(folder), origin) as stage:
                 code = stage.start().wait(300)
             if code != 0:
                 raise AssertionError((Path(folder) / "output.txt").read_text()[-2000:])
@@ -159,8 +159,9 @@ def _undisturbed(zygotes: dict[str, Zygote], body: str, options: dict[str, Any])
 
 
 @contextmanager
-def _zygotes() -> Iterator[dict[str, Zygote]]:
-    found = {clock: Zygote(clock) for clock in ("", "+1h", "-1h")}
+def zygotes(clocks: tuple[str, ...] = ("", "+1h", "-1h")) -> Iterator[dict[str, Zygote]]:
+    """Processes that drivers are split off from, by how far their clocks are off."""
+    found = {clock: Zygote(clock) for clock in clocks}
     try:
         yield found
     finally:

@@ -23,7 +23,7 @@ AXES = {
 }  # fmt: skip
 KEYS = AXES | {"name", "storage", "grids", "resources", "times", "mlflow", "compact", "keep"}
 NUMBERS = {
-    "lr": (0, 1000), "lr_factor": (0, 10), "momentum": (0, 1), "weight_decay": (0, 1000), "cpu": (0.01,
+    "lr": (0, 1e30), "lr_factor": (0, 10), "momentum": (0, 1), "weight_decay": (0, 1000), "cpu": (0.01,
     10_000),
     "checkpoint": (0, 1e7), "claim": (1, 1e7), "stall": (0, 1e7),
 }  # fmt: skip

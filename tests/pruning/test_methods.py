@@ -104,7 +104,7 @@ def test_other_spellings(spelling: str, name: str) -> None:
     ("mica(node_counts=mox)-erk", "node_counts is 'mox'; allowed are random, max, min; did you mean 'max'?"),
     ("mica(node_counts=max", "cannot be read after"), ("mica-erk(x", "cannot be read after"),
     ("rpi-synflow(iterations=x)", "pruner 'synflow': iterations is 'x'; allowed is a valid integer"),
-    ("rpi-synflow(iterations=0)", "iterations is 0; allowed is greater than 0"),
+    ("rpi-synflow(iterations=0)", "iterations is 0; allowed is greater than or equal to 1"),
     ("rbpi-snip(iterations=3)", "pruner 'snip' has no option 'iterations': allowed are batch_norm"),
     ("mica-erk(iterations=3)", "distribution 'erk' has no option 'iterations': it takes none"),
 ])  # fmt: skip

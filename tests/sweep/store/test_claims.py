@@ -399,12 +399,3 @@ class TestGridSource:
         clock.now += 601
         with pytest.raises(OSError, match="away"):
             source.ask()
-
-    def test_what_comes_back_may_be_asked_for_again(
-        self, place: Folder, trials: dict[str, TrialSpec], clock: Clock
-    ) -> None:
-        source, _, _ = self.source(place, trials, clock)
-        given = [spec for _ in trials if (spec := source.ask())]
-        assert source.over
-        source.back(given[0])
-        assert not source.over and source.ask() == given[0]

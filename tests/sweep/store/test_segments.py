@@ -39,7 +39,7 @@ def number(count: int) -> str:
 
 def put(store: Store, keys: list[str] | str) -> list[Stored]:
     """Small records, laid down without a sync."""
-    items = [stored(key, float(place)) for place, key in enumerate(keys)]
+    items = [stored(key, float(place % 100)) for place, key in enumerate(keys)]
     for item in items:
         store.place.create(record_path(item.name), encode(item), durable=False)
     return items

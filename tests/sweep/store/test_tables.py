@@ -260,7 +260,8 @@ def test_files_keep_types_and_descriptions(
 ) -> None:
     for item in items:
         store.put(item)
-    assert made["trials"].equals(trials_table(store, {}), check_metadata=True)
+    written = made["trials"].replace_schema_metadata(None)  # which says what state of the store it shows
+    assert written.equals(trials_table(store, {}), check_metadata=True)
     assert b"description" in made["trials"].schema.field("test_top1").metadata
     assert made["epochs"].num_rows == sum(len(item.record.epochs) for item in items)
 
