@@ -32,8 +32,8 @@ def made(seed: int = 0, *, method: str = "mica-igq", epochs: int = 3, **fields: 
     rows = tuple(
         EpochRow(
             epoch=number, lr=0.1, train_loss=1 / number, train_top1=50.0, train_top5=90.0, val_loss=0.5,
-            val_top1=40.0, val_top5=90.0, test_loss=None if number == 1 else 0.5, test_top1=40.0 + number % 60,
-            test_top5=90.0,
+            val_top1=40.0, val_top5=90.0, test_loss=None if number == 1 else 0.5,
+            test_top1=40.0 + number % 60, test_top5=90.0,
         )
         for number in range(1, epochs + 1)
     )  # fmt: skip
