@@ -1,5 +1,6 @@
 """The command line: parse, call, print, exit code. No logic."""
 
+import gc
 import json
 import logging
 import os
@@ -156,10 +157,10 @@ def _run(
 def _report(opened: "Sweep", sweep: Path) -> None:
     """Draw the results; the trials are done whatever becomes of that, and the process has said why."""
     from mica.report.apart import report_apart
+    from mica.sweep.results import results_of
 
-    place = opened.store.place.address
     try:
-        report_apart(opened.spec.name, place, opened.grid.trials, opened.mlflow_uri, sweep)
+        report_apart(results_of(opened, sweep))
     except OSError as error:
         err.print(f"the results could not be drawn: {error}", style="yellow", soft_wrap=True)
 
@@ -362,14 +363,15 @@ def bench(as_json: bool, **options: Any) -> None:
 @STORAGE
 def sync(sweep: Path, storage: str | None) -> None:
     """Bring MLflow up to date with the records, without duplicates."""
-    from mica.sweep.results import open_results
+    from mica.sweep.results import results_of
+    from mica.sweep.sweep import open_sweep
     from mica.sweep.track.level import mark_level
     from mica.sweep.track.projection import sync as sync_records
 
-    opened = open_results(sweep, storage)
-    uri = opened.mlflow_uri
-    if uri is None:
+    found_sweep = open_sweep(sweep, storage)
+    if (uri := found_sweep.mlflow_uri) is None:
         raise UserError(f"{sweep}: mlflow is off in this sweep")
+    opened = results_of(found_sweep, sweep)
     complete, name, place = not opened.missing, opened.name, opened.store.place
     items = ((key, stored.record) for key in opened.entries if (stored := opened.index.stored(key)))
     found = sync_records(uri, name, items, complete=complete)
@@ -412,6 +414,7 @@ def _code_of(error: Exception) -> int:
 
 def _leave(end: SystemExit) -> NoReturn:
     """End the process, although a call to a Ray that died may never return."""
+    gc.freeze()  # Python would take a second to look for what can be freed, and all of it can
     if "mica.sweep.drive.ray_thread" in sys.modules:
         from mica.sweep.drive.ray_thread import is_stuck
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import matplotlib
 import pandas as pd
+from pandas.util import hash_pandas_object
 from rich.console import Console
 
 from mica import __version__
@@ -34,7 +35,7 @@ def write_report(
     if not results.entries:
         console.print(f"{results.name}: no finished trial yet", highlight=False)
         return
-    write_tables(results.store, results.trials)
+    write_tables(results.store, results.trials, results.index.names)
     trials = read_trials(results.store, results.trials, results.entries).to_pandas()
     figures = _figures(place, trials, published, redraw)
     for table in rich_table(summary(trials), width=console.width):
@@ -46,8 +47,8 @@ def write_report(
             f"{place.shown}/{FIGURES}/{', '.join(name for name in figures if name.endswith('.png'))}",
         ),
     ]
-    if results.mlflow_uri:
-        lines.append(("MLflow", f"{shown(results.mlflow_uri)}: mica-sweep ui {results.place}"))
+    if results.mlflow:
+        lines.append(("MLflow", f"{shown(results.mlflow)}: mica-sweep ui {results.place}"))
     for name, text in lines:
         console.print(f"{name:8} {text}", highlight=False, soft_wrap=True)
 
@@ -55,8 +56,7 @@ def write_report(
 def _figures(place: Place, trials: pd.DataFrame, published: str | None, redraw: bool) -> list[str]:
     """Draw what there is to see; returns the figures' names."""
     points = published_points(published)
-    shown = [trials.to_csv(), "" if points is None else points.to_csv(), __version__, matplotlib.__version__]
-    state = hashlib.sha256("\0".join(shown).encode(errors="replace")).hexdigest()
+    state = _digest(trials, points)
     if not redraw:  # a grid of thousands takes half a minute to draw
         there = set(place.list(FIGURES))
         before = _read_drawn(place)
@@ -67,6 +67,17 @@ def _figures(place: Place, trials: pd.DataFrame, published: str | None, redraw: 
         place.upload(Path(scratch), FIGURES)
     place.write(DRAWN, json.dumps({"state": state, "figures": names}).encode(), durable=False)
     return names
+
+
+def _digest(*shown: pd.DataFrame | None) -> str:
+    """Of all that decides what figures look like."""
+    found = hashlib.sha256(f"{__version__} {matplotlib.__version__}".encode())
+    for table in shown:
+        if table is not None:
+            found.update(repr(list(table.columns)).encode())
+            found.update(hash_pandas_object(table).to_numpy().tobytes())
+        found.update(b"|")
+    return found.hexdigest()
 
 
 def _read_drawn(place: Place) -> dict[str, Any]:

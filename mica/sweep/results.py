@@ -12,7 +12,7 @@ from mica.sweep.plan.spec import load_home
 from mica.sweep.store.index import Entry, Index, code_of
 from mica.sweep.store.records import Store
 from mica.sweep.store.stored import Stored
-from mica.sweep.sweep import open_sweep
+from mica.sweep.sweep import Sweep, open_sweep
 from mica.trial.spec import TrialSpec
 
 
@@ -28,7 +28,8 @@ class Results:
     """Data set's label → where it is; likewise."""
     index: Index
     """Of these trials; of all that the store holds where no sweep file says which."""
-    mlflow_uri: str | None
+    mlflow: str | None
+    """Where MLflow shows them, for people to read; None: nowhere."""
     place: Path
     """The sweep file or the folder that was opened."""
     note: str | None = None
@@ -77,14 +78,18 @@ def open_results(place: Path, storage: str | None = None) -> Results:
     """The results of a sweep file or of a results folder; writes nothing. Raises `UserError`."""
     if not _is_file(place):
         return _all_of(Store(storage or str(place)), place.name, place)
-    sweep = open_sweep(place, storage)
+    return results_of(open_sweep(place, storage), place)
+
+
+def results_of(sweep: Sweep, place: Path) -> Results:
+    """Those of a sweep that was opened at this place."""
     return Results(
         name=sweep.spec.name,
         store=sweep.store,
         trials=sweep.grid.trials,
         index=sweep.index,
         sources=sweep.grid.sources,
-        mlflow_uri=sweep.mlflow_uri,
+        mlflow=sweep.mlflow,
         place=place,
     )
 
@@ -137,4 +142,4 @@ def _all_of(store: Store, name: str, place: Path) -> Results:
     index = Index(store, {}, others=True)
     if not index.entries:
         raise UserError(f"{place}: neither a sweep file (.yaml) nor a folder with results")
-    return Results(name=name, store=store, trials={}, sources={}, index=index, mlflow_uri=None, place=place)
+    return Results(name=name, store=store, trials={}, sources={}, index=index, mlflow=None, place=place)

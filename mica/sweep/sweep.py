@@ -75,15 +75,16 @@ class Sweep:
         return retry.changed and entry.code != code_of(trial)
 
     @property
-    def mlflow_uri(self) -> str | None:
-        """Where MLflow's runs go, its `$VARS` filled in; None when it is off."""
+    def mlflow(self) -> str | None:
+        """Where MLflow's runs go, its `$VARS` as they are written; None when it is off."""
         if self.spec.mlflow is False:
             return None
-        return (
-            default_uri(self.store.place.address)
-            if self.spec.mlflow is True
-            else filled_in(str(self.spec.mlflow))
-        )
+        return default_uri(self.store.place.address) if self.spec.mlflow is True else str(self.spec.mlflow)
+
+    @property
+    def mlflow_uri(self) -> str | None:
+        """The same, its `$VARS` filled in. Raises `DataError` where one is not set."""
+        return self.mlflow if self.mlflow is None or self.spec.mlflow is True else filled_in(self.mlflow)
 
     @property
     def projection(self) -> Projector:
@@ -133,10 +134,13 @@ def run_sweep(
         SweepStopped: the first trials all fail alike.
     """
     interruption = interruption or Interruption()
+    projection = sweep.projection
     left = sweep.missing(retry)
     if not left:
-        if not sweep.projection.level:
-            with _driving(sweep) as (_, claims), sweep.projection.open(claims, listener, interruption):
+        if sweep.index.loose >= FOLD_FROM:  # an earlier run was stopped before it could do that
+            _fold(sweep.store, listener)
+        if not projection.level:
+            with _driving(sweep) as (_, claims), projection.open(claims, listener, interruption):
                 pass  # an earlier run was stopped before it could show all
         return 0
     job = Job(sweep.spec.name, sweep.store, sweep.grid.sources, sweep.spec.resources, sweep.spec.times)
@@ -147,18 +151,23 @@ def run_sweep(
             _tidy(sweep)
         with (
             _driving(sweep) as (driver, claims),
-            sweep.projection.open(claims, listener, interruption) as show,
+            projection.open(claims, listener, interruption) as show,
             listener.running(len(left)),
         ):
             standing = Standing(left)
             driver.show(standing.say)
             told = _Told(listener, show, standing)
             _run(sweep, left, executor, claims, told, interruption)
-    try:
-        fold(sweep.store)
-    except OSError as error:  # it only speeds reading
-        listener.warn(f"the records could not be gathered: {error}; the next run does that")
+    _fold(sweep.store, listener)
     return len(left)
+
+
+def _fold(store: Store, listener: Listener) -> None:
+    """Gather the records; it only speeds reading."""
+    try:
+        fold(store)
+    except OSError as error:
+        listener.warn(f"the records could not be gathered: {error}; the next run does that")
 
 
 @contextmanager

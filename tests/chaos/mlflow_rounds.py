@@ -33,6 +33,7 @@ def _services() -> tuple[Database, Server]:
     """PostgreSQL and an MLflow server over it, as long as this process lives."""
     database = _STACK.enter_context(running_postgres())
     server = _STACK.enter_context(running_mlflow(database, Path(mkdtemp(prefix="mica-chaos-mlflow-"))))
+    os.environ["MICA_CHAOS_MLFLOW"] = server.uri  # for this process, which reads the sweep file too
     return database, server
 
 

@@ -39,7 +39,8 @@ def main() -> None:
     sweep, console = str(sweep_file(store, given.epochs)), Console()
     shutil.rmtree(thousand / "segments", ignore_errors=True)
     costs = [measure("fold of 1,000", ["-c", _FOLD, str(thousand)])]
-    # `run` twice: the first brings tables and figures up to date.
+    shutil.rmtree(store / "tables", ignore_errors=True)
+    # `run` twice: the first brings the figures up to date.
     for command in ("status", "collect", "run", "run"):
         costs.append(measure(command, ["-m", "mica.cli", command, sweep]))
     console.print(_table(costs))

@@ -95,6 +95,16 @@ def test_what_cannot_run_is_told_at_once_before_anything_is_written(folder: Path
     assert not (folder / "results").exists()
 
 
+def test_only_those_who_go_to_mlflow_need_its_password(folder: Path) -> None:
+    path = folder / "sweep.yaml"
+    path.write_text(path.read_text().replace("mlflow: false", "mlflow: https://me:$PASSWORD_OF_MINE@x"))
+    assert {CliRunner().invoke(main, [command, str(path)]).exit_code for command in ("plan", "status")} == {0}
+    for result in (run(folder), CliRunner().invoke(main, ["sync", str(path)])):
+        assert result.exit_code == 2
+        assert "the environment variable PASSWORD_OF_MINE is not set" in result.stderr
+    assert not (folder / "results").exists()
+
+
 def test_it_goes_to_no_cluster(folder: Path) -> None:
     result = run(folder, "--address", "127.0.0.1:1")
     assert result.exit_code == 2 and "--here runs without Ray" in result.stderr

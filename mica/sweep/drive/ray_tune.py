@@ -90,7 +90,8 @@ class RayTune:
             with clerk as course, scratch_folder() as scratch:
                 ending.course = course
                 self._tuner(desk, course, None if self._connection.grows else lanes, scratch).fit()
-        except RayActorError:
+        except RayActorError as error:
+            log.warning("%s", error)
             stopping.stop(SweepIncomplete("the sweep's desk died; the same line again goes on"))
         except RayError as error:
             reason = str(error).strip().partition("\n")[0]

@@ -49,7 +49,8 @@ class Index:
     def __init__(self, store: Store, trials: Mapping[str, TrialSpec], *, others: bool = False) -> None:
         """Of these trials, by key; `others`: of all others that the store holds too."""
         self._store, self._trials, self._others = store, trials, others
-        self._seen: set[str] = set()
+        self.names: set[str] = set()
+        """Of all records that the store held at the last look, and of those told of since."""
         self._codes: dict[Code, Code] = {}
         self.entries: dict[str, Entry] = {}
         """Key → how the trial ended."""
@@ -64,8 +65,8 @@ class Index:
         """Read what was added since the last time; returns the keys whose entries changed."""
         before = dict(self.entries)
         names = self._store.names()
-        new = {name: key for name, key in names.items() if name not in self._seen}
-        self._seen |= new.keys()
+        new = {name: key for name, key in names.items() if name not in self.names}
+        self.names |= new.keys()
         if not self._begun:
             self._begun = True
             new = self._fold_in(new)
@@ -82,7 +83,7 @@ class Index:
         where = record.provenance
         seconds = sum(getattr(where, phase) for phase in _PHASES)
         reason = record.reason and sys.intern(record.reason)  # thousands of trials may share it
-        self._seen.add(stored.name) if record.outcome != "failed" else None
+        self.names.add(stored.name) if record.outcome != "failed" else None
         self._enter(
             stored.key,
             Entry(stored.name, record.outcome, code_of(record.spec), where.started, seconds, reason),
@@ -117,7 +118,7 @@ class Index:
         if stored is not None:
             self.note(stored)
         else:  # set aside; it may be made anew
-            self._seen.discard(name)
+            self.names.discard(name)
 
     def _wanted(self, key: str) -> bool:
         return self._others or key in self._trials
@@ -151,8 +152,8 @@ class Index:
             for row in table.to_pylist():
                 if rest.get(row["name"]) is not None:
                     self._enter(row["trial_key"], _entry_of(row))
-            for name in segment.names.to_pylist():
-                rest.pop(name, None)
+            for name in rest.keys() & segment.names.to_pylist():
+                del rest[name]
         return rest
 
     def _update_failures(self, done: set[str]) -> None:

@@ -8,11 +8,11 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import BinaryIO
 
 import numpy as np
@@ -99,34 +99,48 @@ def fold(store: Store, at_least: int = FOLD_FROM) -> int:
     place = store.place
     found = list(segments(place))
     names = store.names()  # after the segments: what those hold is among them, or somebody has removed it
-    parts: list[pa.Table] = []
-    small: list[str] = []
+    small: list[tuple[Segment, pa.Array]] = []
     folded: set[str] = set()
     for segment in found:
         held = segment.names.to_pylist()
         if len(held) < FOLD_FROM or folded.intersection(held):
-            try:
-                table = segment.read(SEGMENT.names)
-            except Lost:
-                continue
             kept = [name in names and name not in folded for name in held]
-            parts.append(table.filter(pa.array(kept, pa.bool_())))
-            small.append(segment.path)
+            small.append((segment, pa.array(kept, pa.bool_())))
         folded.update(held)
     loose = sorted(names.keys() - folded)
     if len(loose) < at_least:
         return 0
-    written = set()
-    for start in range(0, len(loose), _AT_ONCE):
-        parts.append(table_of(_readable(store, loose[start : start + _AT_ONCE])))
-        if sum(part.num_rows for part in parts) >= FOLD_FROM:
-            written.add(_write(place, parts))
-            parts = []
-    written.add(_write(place, parts))
-    for path in small:
+    merged: list[str] = []
+    written = set(_write_all(place, chain(_rows_of(small, merged), _tables_of(store, loose))))
+    for path in merged:
         if path not in written:
             place.delete(path)
     return len(loose)
+
+
+def _rows_of(small: list[tuple[Segment, pa.Array]], merged: list[str]) -> Iterator[pa.Table]:
+    """These rows of these segments, whose paths are noted; one that is lost is left to the next fold."""
+    for segment, kept in small:
+        with suppress(Lost):
+            yield segment.read(SEGMENT.names).filter(kept)
+            merged.append(segment.path)
+
+
+def _tables_of(store: Store, names: list[str]) -> Iterator[pa.Table]:
+    for start in range(0, len(names), _AT_ONCE):
+        yield table_of(_readable(store, names[start : start + _AT_ONCE]))
+
+
+def _write_all(place: Place, tables: Iterator[pa.Table]) -> Iterator[str]:
+    """Create segments of these rows, few of them in memory at once; returns their paths."""
+    parts: list[pa.Table] = []
+    for table in tables:
+        parts.append(table)
+        if sum(part.num_rows for part in parts) >= FOLD_FROM:
+            yield _write(place, parts)
+            parts = []
+    if any(part.num_rows for part in parts):
+        yield _write(place, parts)
 
 
 def drop_stale(store: Store) -> None:
@@ -151,10 +165,8 @@ def _readable(store: Store, names: list[str]) -> Iterator[Stored]:
             yield stored
 
 
-def _write(place: Place, parts: list[pa.Table]) -> str | None:
-    """Create a segment of these rows; returns its path, None: no rows."""
-    if not sum(part.num_rows for part in parts):
-        return None
+def _write(place: Place, parts: list[pa.Table]) -> str:
+    """Create a segment of these rows; returns its path."""
     table = pa.concat_tables(parts).sort_by("name")
     firsts = pc.utf8_slice_codeunits(table["name"], 0, 1).to_numpy()
     buffer = BytesIO()

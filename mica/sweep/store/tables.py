@@ -32,13 +32,16 @@ _STATE = b"state"
 """In each file: the state of the store that it shows, so that nobody writes it twice."""
 
 
-def write_tables(store: Store, trials: Mapping[str, TrialSpec]) -> list[str]:
+def write_tables(
+    store: Store, trials: Mapping[str, TrialSpec], names: Collection[str] | None = None
+) -> list[str]:
     """Write trials, layers and epochs of all that a store holds; returns their names below its place.
 
     Args:
         trials: those of a sweep file, by key, whose titles the tables show.
+        names: of the records, as listed a moment ago; None: they are listed.
     """
-    state = _state_of(store, trials)
+    state = _state_of(store, trials, store.names() if names is None else names)
     if all(_state_in(store, name) == state for name in _FILES):
         return list(_FILES.values())  # of 100,000 records they take a minute to write
     fold(store)
@@ -70,11 +73,10 @@ def read_trials(store: Store, trials: Mapping[str, TrialSpec], keys: Collection[
         return _relabelled(pq.read_table(content, filters=chosen), trials).cast(TRIALS)
 
 
-def _state_of(store: Store, trials: Mapping[str, TrialSpec]) -> str:
+def _state_of(store: Store, trials: Mapping[str, TrialSpec], names: Collection[str]) -> str:
     """Of all that decides what the tables hold: columns, the names of records, failed attempts, titles."""
     said = hashlib.sha256(f"{__version__} {TRIALS.to_string()} {LAYERS} {EPOCHS}".encode())
-    for name in sorted(store.names()):
-        said.update(f"{name}\n".encode())
+    said.update("\n".join(sorted(names)).encode())
     for attempt in sorted(store.failures().items()):
         said.update(f"{attempt}\n".encode())
     for key, spec in sorted(trials.items()):
