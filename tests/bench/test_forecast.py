@@ -47,7 +47,7 @@ def results(
     for item in (stored or {}).values():
         index.note(item)
     return Results(
-        name="name", store=store, index=index, trials=trials, sources=sources or {}, mlflow_uri=None,
+        name="name", store=store, index=index, trials=trials, sources=sources or {}, mlflow=None,
         place=Path("sweep.yaml"),
     )  # fmt: skip
 

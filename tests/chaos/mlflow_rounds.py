@@ -21,6 +21,7 @@ from tests.services.processes import descendants
 from tests.services.running import Database, Server, running_mlflow, running_postgres
 
 _STACK = ExitStack()
+_TRACKING = "tracking process"
 
 
 def end_services() -> None:
@@ -50,15 +51,15 @@ def mlflow_round(scene: Scene) -> Outcome:
     stage = Stage(scene.folder, scene.zygotes, environment, scene.fault)
     with stage, Watcher(scene.folder / "results/chaos") as watcher:
         driver = stage.start(("slow_steps", 0.01))
-        for _ in range(draw.randint(4, 7)):
+        strikes = [(name, kind) for name in (*services, _TRACKING) for kind in ("SIGKILL", "SIGSTOP")]
+        for name, kind in draw.sample(strikes, len(strikes)):
             time.sleep(draw.uniform(0.5, 2))
             if done(file, expected) or not running(stage):
                 break
-            if draw.random() < 0.4:
-                _strike_tracking(draw, driver.pid, events)
+            if name == _TRACKING:
+                _strike_tracking(kind, driver.pid, events)
                 continue
-            name = draw.choice([*services])
-            service, kind = services[name], draw.choice(["SIGKILL", "SIGSTOP"])
+            service = services[name]
             events[f"{name} {kind}"] += 1
             service.send(signal.Signals[kind])
             time.sleep(draw.uniform(0.5, 3))
@@ -78,14 +79,13 @@ def _named(expected: Rows, seed: int) -> Rows:
     return {key: {**row, "sweep": f"chaos{seed}"} for key, row in expected.items()}
 
 
-def _strike_tracking(draw: random.Random, driver: int, events: Counter[str]) -> None:
+def _strike_tracking(kind: str, driver: int, events: Counter[str]) -> None:
     """Kill or stop mica's own tracking process."""
-    kind = draw.choice(["SIGKILL", "SIGSTOP"])
     for pid in descendants(driver):
         if "mica.sweep.track" in _title(pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.Signals[kind])
-                events[f"tracking process {kind}"] += 1
+                events[f"{_TRACKING} {kind}"] += 1
 
 
 def _shown(uri: str, sweep: str, trials: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Rounds on Ray: a trial's process, a raylet, the head, the driver are killed or stopped."""
+"""Rounds on Ray: a trial's process, a raylet, the head, the driver are killed or stopped for a while."""
 
 import os
 import random
@@ -21,23 +21,22 @@ _STALL = 5.0
 
 
 def ray_round(scene: Scene) -> Outcome:
-    """A driver with a Ray of its own, two trials at a time."""
+    """A driver with a Ray of its own, two trials at a time; each of its processes is broken once each way."""
     draw, events = random.Random(scene.seed), Counter[str]()
     options = {"claim": CLAIM, "checkpoint": 0.5, "stall": _STALL, "seeds": 4}
-    expected = scene.expect(MLP, options)
-    file = write_sweep(scene.folder, MLP, **options)
+    body = MLP.replace("epochs: 12", "epochs: 60")  # so that something runs most of the time
+    expected = scene.expect(body, options)
+    file = write_sweep(scene.folder, body, **options)
     with Watcher(scene.folder / "results/chaos") as watcher:
         driver = _start(scene.folder)
-        for _ in range(draw.randint(5, 9)):
-            _wait_for_trials(driver, scene.folder)
-            time.sleep(draw.uniform(0.5, 3))
+        for kind in draw.sample(list(_KINDS), len(_KINDS)):
             if driver.poll() is not None:
                 if done(file, expected):
                     break
                 driver = _start(scene.folder)
-                continue
-            kind = draw.choice([*_KINDS, "trial's process SIGKILL", "trial's process SIGSTOP, to the end"])
-            if _strike(kind, driver):
+            _wait_for_trials(driver, scene.folder)
+            time.sleep(draw.uniform(0.2, 2))
+            if _strike(kind, driver, draw):
                 events[kind] += 1
         _end(driver, 120)
         with Stage(scene.folder, scene.zygotes, fault=scene.fault) as stage:
@@ -63,30 +62,36 @@ def _wait_for_trials(driver: subprocess.Popen[bytes], folder: Path) -> None:
         time.sleep(0.1)
 
 
-def _strike(kind: str, driver: subprocess.Popen[bytes]) -> bool:
+def _strike(kind: str, driver: subprocess.Popen[bytes], draw: random.Random) -> bool:
     """Do this to one of a driver's processes; False: there is none of its kind now."""
-    if kind.startswith("driver"):
-        driver.send_signal(signal.Signals[kind.split()[-1]])
-        _end(driver, 60)
-        return True
-    title, number = _KINDS[kind]
-    found = [pid for pid in descendants(driver.pid) if title in _title(pid)]
-    if not found:
+    title, number, for_a_while = _KINDS[kind]
+    found = [pid for pid in descendants(driver.pid) if title in _title(pid)] if title else [driver.pid]
+    if not found or driver.poll() is not None:
         return False
     with suppress(ProcessLookupError):
         os.kill(found[-1], number)
+        if for_a_while:
+            time.sleep(CLAIM * draw.uniform(1.2, 2))
+            os.kill(found[-1], signal.SIGCONT)
+    if not title and not for_a_while:
+        _end(driver, 60)
     return True
 
 
 _KINDS = {
-    "trial's process SIGKILL": ("ray::Lane", signal.SIGKILL),
-    "trial's process SIGSTOP, to the end": ("ray::Lane", signal.SIGSTOP),
-    "raylet SIGKILL": ("raylet/raylet", signal.SIGKILL),
-    "head (GCS) SIGKILL": ("gcs_server", signal.SIGKILL),
-    "driver on Ray SIGKILL": ("", signal.SIGKILL),
-    "driver on Ray SIGTERM": ("", signal.SIGTERM),
+    "trial's process SIGKILL": ("ray::Lane", signal.SIGKILL, False),
+    "trial's process SIGSTOP, for a while": ("ray::Lane", signal.SIGSTOP, True),
+    "trial's process SIGSTOP, to the end": ("ray::Lane", signal.SIGSTOP, False),
+    "raylet SIGKILL": ("raylet/raylet", signal.SIGKILL, False),
+    "raylet SIGSTOP, for a while": ("raylet/raylet", signal.SIGSTOP, True),
+    "head (GCS) SIGKILL": ("gcs_server", signal.SIGKILL, False),
+    "head (GCS) SIGSTOP, for a while": ("gcs_server", signal.SIGSTOP, True),
+    "driver on Ray SIGKILL": ("", signal.SIGKILL, False),
+    "driver on Ray SIGSTOP, for a while": ("", signal.SIGSTOP, True),
+    "driver on Ray SIGTERM": ("", signal.SIGTERM, False),
 }
-"""What is done → a part of the process's title, and the signal."""
+"""What is done → a part of the process's title (none: the driver), the signal, whether it goes on again after
+longer than a claim."""
 
 
 def _title(pid: int) -> str:

@@ -62,7 +62,7 @@ def _upset(draw: random.Random, proxy: Proxy, events: Counter[str]) -> None:
         ("losing", "answers lost after the write", draw.uniform(1, 4)),
         ("losing", "answers lost after the write", draw.uniform(1, 4)),
     ]
-    if draw.random() < 0.1:
+    if draw.random() < 0.2:
         moods = [("away", "storage away for a minute", 60.0)]
     proxy.mood, name, seconds = draw.choice(moods)
     proxy.seconds = draw.uniform(0.5, 2)
