@@ -198,7 +198,7 @@ class Clerk:
         except Newer as error:
             raise OSError(f"its record {error}") from error
         if stored is None and ended.how == "lost":
-            record = failed(spec, f"worker died: {ended.error}", self._device)
+            record = failed(spec, ended.error, self._device)
             stored = store.put(Stored(ended.key, self._job.sweep, record))
         stored = stored or store.last_failure(ended.key)
         if stored is None:

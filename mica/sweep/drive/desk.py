@@ -137,7 +137,7 @@ class Desk:
             self._killed.discard(lane)
             return
         self._deaths.append(reason)
-        if not self._vacate(lane, reason):
+        if not self._vacate(lane, f"worker died: {reason}"):
             self._idle_deaths += 1
 
     def news(self) -> News:
@@ -164,7 +164,7 @@ class Desk:
 
     def enter(self, lane: int, place: Place = _SOMEWHERE) -> int:
         """A lane's worker is ready; returns its number. The lane's worker before, if any, is gone."""
-        self._vacate(lane, "another worker took its place")
+        self._vacate(lane, "worker died: another took its place")
         self._entered += 1
         self._workers[self._entered] = _Worker(lane, place)
         return self._entered

@@ -1,4 +1,4 @@
-"""A folder for what a driver's tools write and nobody reads; a killed driver's is removed by the next."""
+"""A folder for what is written on the way; one whose process was killed is removed by the next to make one."""
 
 import contextlib
 import shutil
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_PREFIX = "mica-tune-"
+_PREFIX = "mica-scratch-"
 _LOCK = "in-use"
 _NEW = 60.0
-"""Seconds in which a folder without a lock may be one that a driver is just making."""
+"""Seconds in which a folder without a lock may be one that is just being made."""
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """One trial inside a worker: run it, turn an exception into a record, and store that before all else."""
 
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,6 +9,7 @@ from typing import TypeVar
 
 from mica.data import Dataset
 from mica.sweep.drive.pulse import Pulse
+from mica.sweep.drive.scratch import scratch_folder
 from mica.sweep.drive.user_code import shortened_traceback
 from mica.sweep.plan.spec import Times
 from mica.sweep.store.checkpoints import StoredCheckpoints
@@ -55,13 +55,15 @@ def run_and_store(
     checkpoints = StoredCheckpoints(store.place, key, times.checkpoint)
     started = datetime.now(UTC)
     pulse = pulse or Pulse()
-    with pulse.of(key), tempfile.TemporaryDirectory(prefix="mica-") as folder:
+    with pulse.of(key), scratch_folder() as scratch:
+        folder = Path(scratch, "kept")
+        folder.mkdir()
         try:
             record = run(
                 spec,
                 dataset=load(),
                 device=device,
-                folder=Path(folder),
+                folder=folder,
                 keeper=checkpoints,
                 on_epoch=pulse.on_epoch,
                 on_step=pulse.on_step,
@@ -71,7 +73,7 @@ def run_and_store(
             record = failed(spec, shortened_traceback(error), device, started)
         else:
             # Kept files first: whoever sees the record may rely on them.
-            kept = _patiently(lambda: store.keep(key, Path(folder)), times.storage)
+            kept = _patiently(lambda: store.keep(key, folder), times.storage)
             record = record.model_copy(update={"kept": kept})
     standing = _patiently(lambda: store.put(Stored(key, sweep, record)), times.storage)
     if record.outcome != "failed":

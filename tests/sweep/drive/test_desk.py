@@ -64,7 +64,7 @@ def test_a_trial_that_kills_too_often_is_given_up_and_no_other_is_blamed(desk: D
         desk.died(1, "out of memory")
     worker = desk.enter(1)
     assert [desk.take(worker), desk.take(worker, stored("b"))] == [B, C]
-    assert desk.news().ended == [Ended("a", "lost", "out of memory"), stored("b")]
+    assert desk.news().ended == [Ended("a", "lost", "worker died: out of memory"), stored("b")]
 
 
 def test_a_worker_that_was_given_up_as_dead_gets_no_more_trials(desk: Desk) -> None:

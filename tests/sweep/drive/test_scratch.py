@@ -25,7 +25,7 @@ def test_what_a_killed_driver_left_is_removed_and_a_living_one_s_is_not(
     code = subprocess.run([sys.executable, "-c", KILLED], env={**os.environ, "TMPDIR": str(tmp_path)})
     assert code.returncode == -9
     (orphan,) = tmp_path.iterdir()
-    new = tmp_path / "mica-tune-new"
+    new = tmp_path / "mica-scratch-new"
     new.mkdir()
     with scratch_folder() as first, scratch_folder() as second:
         assert not orphan.exists()
