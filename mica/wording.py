@@ -25,6 +25,11 @@ def shown(text: str) -> str:
     return _SECRET.sub(r"\1***", _USER.sub("://***@", text))
 
 
+def counted(number: int, what: str) -> str:
+    """`1 trial`, `2,604 trials`."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def quoted(value: object) -> str:
     """`repr` for a message: cut to what people read, and without passwords."""
     try:

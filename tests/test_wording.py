@@ -2,7 +2,11 @@
 
 import pytest
 
-from mica.wording import check_no_password, check_place, check_text, quoted, shown
+from mica.wording import check_no_password, check_place, check_text, counted, quoted, shown
+
+
+def test_what_there_is_one_of_has_no_s() -> None:
+    assert [counted(number, "trial") for number in (0, 1, 2604)] == ["0 trials", "1 trial", "2,604 trials"]
 
 
 @pytest.mark.parametrize(("text", "expected"), [

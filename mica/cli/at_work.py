@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Iterator
 
 from mica.sweep.store.driver import Running, SignOfLife
+from mica.wording import counted
 
 
 def at_work_text(drivers: Iterable[SignOfLife]) -> Iterator[str]:
     """A line a driver, and one for each of its trials."""
     for said in drivers:
-        left = "starting" if said.left is None else f"{said.left:,} trials left"
+        left = "starting" if said.left is None else f"{counted(said.left, 'trial')} left"
         yield f"driver {said.driver} on {said.host} (process {said.pid}): {left}{_to_go(said.seconds_to_go)}"
         yield from map(_trial, said.running)
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from mica import __version__
 from mica.errors import SweepIncomplete, SweepStopped, UserError
-from mica.wording import shown
+from mica.wording import counted, shown
 
 if TYPE_CHECKING:
     from mica.sweep.drive.signals import Interruption
@@ -122,8 +122,8 @@ def _run(
 
     opened, retry = open_sweep(sweep, storage), Retry(*retried)
     missing, total = len(opened.missing(retry)), len(opened.grid.trials)
-    name = opened.spec.name
-    out.print(f"{name}: {total} trials, {total - missing} done, {missing} to run", highlight=False)
+    counts = f"{counted(total, 'trial')}, {total - missing:,} done, {missing:,} to run"
+    out.print(f"{opened.spec.name}: {counts}", highlight=False)
     for source in opened.grid.sources.values():
         out.print(f"data: {source.description}", highlight=False)
     interruption.last_words = lambda: _interrupted(len(opened.missing(retry)))
@@ -144,10 +144,12 @@ def _run(
         err.print(_interrupted(left), style="yellow", soft_wrap=True)
         return EXIT_INTERRUPTED
     if changed := opened.changed:
-        out.print(f"{changed} trials ran with other code of yours than now; --retry-changed runs them again")
+        trials = counted(changed, "trial")
+        out.print(f"{trials} ran with other code of yours than now; --retry-changed runs them again")
     if failed := opened.index.count("failed"):  # those of earlier runs too
         out.print(
-            f"{failed} trials failed; `mica-sweep status {sweep}` says why, --retry-failed runs them again",
+            f"{counted(failed, 'trial')} failed; `mica-sweep status {sweep}` says why, "
+            "--retry-failed runs them again",
             style="red",
         )
         return EXIT_TRIALS_FAILED
@@ -166,7 +168,7 @@ def _report(opened: "Sweep", sweep: Path) -> None:
 
 
 def _interrupted(left: int) -> str:
-    return f"interrupted: {left} trials are missing; the same line again goes on"
+    return f"interrupted: {counted(left, 'trial')} missing; the same line again goes on"
 
 
 @main.command()
@@ -376,7 +378,8 @@ def sync(sweep: Path, storage: str | None) -> None:
     items = ((key, stored.record) for key in opened.entries if (stored := opened.index.stored(key)))
     found = sync_records(uri, name, items, complete=complete)
     click.echo(
-        f"{shown(uri)}: {found.logged} trials added, {found.present} were there, {found.failed} failed"
+        f"{shown(uri)}: {counted(found.logged, 'trial')} added, {found.present} were there, "
+        f"{found.failed} failed"
     )
     if found.failed:
         err.print(str(found.error), style="red")

@@ -11,6 +11,7 @@ from mica.bench.forecast import ROUGH, Forecast
 from mica.cli.states import changed_json, changed_text, state
 from mica.sweep.results import Results
 from mica.trial import TrialSpec
+from mica.wording import counted
 
 _STATES = ("done", "failed", "missing")
 
@@ -39,7 +40,9 @@ def planned(results: Results, forecast: Forecast | None) -> dict[str, Any]:
 def print_plan(plan: dict[str, Any], results: Results, console: Console) -> None:
     """`planned` for people."""
     caption = _hours(plan) if plan["missing"] else None
-    table = Table(title=f"{plan['name']}: {plan['trials']:,} trials", caption=caption, show_footer=True)
+    table = Table(
+        title=f"{plan['name']}: {counted(plan['trials'], 'trial')}", caption=caption, show_footer=True
+    )
     table.add_column("method", footer="in all", overflow="fold")
     for name in ("trials", *_STATES):
         table.add_column(name, justify="right", footer=f"{plan[name]:,}")

@@ -4,6 +4,7 @@ from typing import Any
 
 from mica.sweep.results import Results
 from mica.sweep.store.index import Entry
+from mica.wording import counted
 
 
 def state(entry: Entry | None) -> str:
@@ -25,7 +26,7 @@ def changed_text(results: Results) -> list[str]:
     count = found["changed"]
     if not count:
         return []
-    trials = "1 trial was" if count == 1 else f"{count:,} trials were"
+    trials = f"{counted(count, 'trial')} {'was' if count == 1 else 'were'}"
     names = ", ".join(found["changed_code"])
     again = "runs it again" if count == 1 else "runs them again"
     return [

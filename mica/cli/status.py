@@ -9,6 +9,7 @@ from mica.cli.at_work import at_work_text
 from mica.cli.states import changed_json, changed_text
 from mica.sweep.results import Results
 from mica.sweep.store.driver import SignOfLife, at_work
+from mica.wording import counted
 
 _SHOWN_FAILURES = 5
 
@@ -38,7 +39,7 @@ def print_status(results: Results, console: Console) -> None:
     status = status_of(results)
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in status["outcomes"].items())
     counts = ", ".join(part for part in (outcomes, f"{status['missing']:,} missing") if part)
-    console.print(f"{status['name']}: {status['trials']:,} trials: {counts}", highlight=False)
+    console.print(f"{status['name']}: {counted(status['trials'], 'trial')}: {counts}", highlight=False)
     console.print(f"records in {status['storage']}", highlight=False, soft_wrap=True)
     for line in at_work_text(map(SignOfLife.model_validate, status["drivers"])):
         console.print(line, highlight=False, soft_wrap=True)

@@ -13,6 +13,7 @@ from mica.sweep.store.place import Place
 from mica.sweep.track.level import is_level, mark_level
 from mica.sweep.track.process import Tracker
 from mica.trial.record import Record
+from mica.wording import counted
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class _Shower:
         tally = self._tracker.close(of._complete, hurry=hurry)
         if tally.failed:
             warn(
-                f"MLflow at {shown(str(of.uri))} missed {tally.failed} trials"
+                f"MLflow at {shown(str(of.uri))} missed {counted(tally.failed, 'trial')}"
                 f"{f' ({tally.error})' if tally.error else ''}; "
                 "`mica-sweep sync` will catch up"
             )

@@ -1,5 +1,7 @@
 """Record: what a finished trial leaves. Everything that tables, figures and MLflow show comes from it."""
 
+import re
+from pathlib import PurePath
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +13,10 @@ Outcome = Literal["completed", "collapsed", "diverged", "failed"]
 
 RECORD_VERSION = 4
 """Raised when a field is added or changes its meaning; readers refuse versions that they do not know."""
+
+_PLACE = re.compile(r'^ *File "([^"<>]+)", line (\d+)', re.MULTILINE)
+_INSTALLED = re.compile(r"[/\\](?:site-packages|dist-packages|python3\.\d+)[/\\]")
+"""Files that hold nothing of a user's own."""
 
 
 class _Part(BaseModel):
@@ -118,5 +124,9 @@ class Record(_Part):
 
     @property
     def reason(self) -> str | None:
-        """Why a trial failed: the last line of its traceback; None for one that did not."""
-        return self.error.strip().splitlines()[-1] if self.error and self.error.strip() else None
+        """Why a trial failed: its traceback's last line, and where that was; None for one that did not."""
+        if not self.error or not self.error.strip():
+            return None
+        last = self.error.strip().splitlines()[-1]
+        places = [place for place in _PLACE.findall(self.error) if not _INSTALLED.search(place[0])]
+        return f"{last} ({PurePath(places[-1][0]).name}:{places[-1][1]})" if places else last

@@ -16,7 +16,7 @@ STOPPING = "stopping: what runs saves what it has come to; again to stop at once
 
 
 def goes_on(missing: int) -> str:
-    return f"interrupted: {missing} trials are missing; the same line again goes on"
+    return f"interrupted: {missing} trials missing; the same line again goes on"
 
 
 def test_a_sweep_in_one_process_stops_between_two_steps(tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ def test_a_bug_in_every_trial_stops_the_sweep_early(folder: Path) -> None:
     path.write_text(text.replace("rpi-erk", "dense").replace("seeds: [0, 1]", "seeds: [0, 1, 2, 3, 4]"))
     result = run(folder)
     assert result.exit_code == 1
-    assert "the first 3 trials all failed alike: RuntimeError: this network" in result.stderr
+    said = "the first 3 trials all failed alike: RuntimeError: this network [/red] never trains"
+    line = next(number for number, text in enumerate(user_models.SOURCE.splitlines(), 1) if "[/red]" in text)
+    assert f"{said} (models_of_mine.py:{line})" in result.stderr
     assert outcomes(folder) == {"failed": 3}
 
 
@@ -79,7 +81,7 @@ def test_an_interrupted_sweep_says_what_is_missing_and_goes_on(
         patch.setattr(here, "run_and_store", interrupted)
         result = run(folder)
     assert result.exit_code == 130
-    assert "interrupted: 2 trials are missing" in result.stderr
+    assert "interrupted: 2 trials missing" in result.stderr
     assert not [*(folder / "results").glob("claims/*"), *(folder / "results").glob("drivers/*")]
     assert "2 done, 2 to run" in run(folder).output
     assert outcomes(folder).total() == 4

@@ -1,4 +1,4 @@
-"""A folder for what is written on the way; one whose process was killed is removed by the next to make one."""
+"""A folder for what is written on the way; that of a killed process is removed by whoever makes the next."""
 
 import contextlib
 import shutil
