@@ -79,9 +79,9 @@ def _strike(kind: str, driver: subprocess.Popen[bytes], draw: random.Random) -> 
 
 
 _KINDS = {
-    "trial's process SIGKILL": ("ray::Lane", signal.SIGKILL, False),
-    "trial's process SIGSTOP, for a while": ("ray::Lane", signal.SIGSTOP, True),
-    "trial's process SIGSTOP, to the end": ("ray::Lane", signal.SIGSTOP, False),
+    "trial's process SIGKILL": ("Trainable.train", signal.SIGKILL, False),
+    "trial's process SIGSTOP, for a while": ("Trainable.train", signal.SIGSTOP, True),
+    "trial's process SIGSTOP, to the end": ("Trainable.train", signal.SIGSTOP, False),
     "raylet SIGKILL": ("raylet/raylet", signal.SIGKILL, False),
     "raylet SIGSTOP, for a while": ("raylet/raylet", signal.SIGSTOP, True),
     "head (GCS) SIGKILL": ("gcs_server", signal.SIGKILL, False),

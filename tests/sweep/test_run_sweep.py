@@ -252,15 +252,14 @@ def test_of_many_masks_made_in_one_worker_the_deadly_one_fails_alone(
     assert (own_models / "runs").read_text() == "x" * 40, "the others ran once each"
 
 
-def test_without_its_desk_a_sweep_stops_and_goes_on_when_run_again(
-    own_models: Path, ray_address: str
+def test_a_sweep_goes_on_at_another_desk_when_its_own_dies(
+    own_models: Path, ray_address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     lines = {"models": "models_of_mine:orphaning", "methods": "rpi-erk", "protocol": "{epochs: 0}"}
     path = write(own_models, storage=str(own_models / "results"), **lines)
     first = sweep("run", path)
-    assert first.exit_code == 130, first.output
-    assert "the sweep's desk died" in first.stderr
-    assert sweep("run", path).exit_code == 0
+    assert first.exit_code == 0, first.output
+    assert "the sweep's desk died, another takes its place" in caplog.text
     assert outcomes(own_models / "results").total() == 4
 
 

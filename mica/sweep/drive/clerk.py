@@ -5,7 +5,8 @@ import math
 import pickle
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -71,16 +72,19 @@ class Clerk:
         *,
         device: str,
         lanes: int,
+        again: Iterable[TrialSpec] = (),
     ) -> None:
         """
         Args:
             progress: told about once a second what runs.
             lanes: how many fit at first, so that none of them finds the desk bare.
+            again: trials that the source has given already, and that come first.
         """
         self._desk, self._source, self._job = desk, source, job
         self._hear, self._stopping, self._device, self._first = hear, stopping, device, lanes
         self._progress, self._told = progress, -math.inf
         self.course = Course()
+        self._again = deque(again)
         self._out: dict[str, TrialSpec] = {}
         """On the desk or in a lane."""
         self._seconds = math.inf
@@ -90,6 +94,11 @@ class Clerk:
         self._leaving = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="mica-clerk", daemon=True)
+
+    @property
+    def left(self) -> list[TrialSpec]:
+        """Trials that the source has given and that have not ended."""
+        return [*self._out.values(), *self._again]
 
     def __enter__(self) -> Course:
         self.course.lanes = self._top_up(self._first)
@@ -123,7 +132,7 @@ class Clerk:
 
     def _ended(self, news: News) -> bool:
         if self._stopping.reason is None:
-            return self._source.over and not self._out
+            return self._dry and not self._out
         if self._until is None:
             self._desk.stop()
             self._until = time.monotonic() + _PATIENCE
@@ -137,14 +146,19 @@ class Clerk:
         packed = [(spec.key, pickle.dumps(spec)) for spec in self._asked(number)]
         if packed:
             self._desk.add(packed)
-        if self._source.over and not self.course.dry:
+        if self._dry and not self.course.dry:
             self.course.dry = True
             self._desk.close()
         return len(packed)
 
+    @property
+    def _dry(self) -> bool:
+        return self._source.over and not self._again
+
     def _asked(self, number: int) -> Iterator[TrialSpec]:
         for _ in range(number):
-            if (spec := self._source.ask()) is None:
+            spec = self._again.popleft() if self._again else self._source.ask()
+            if spec is None:
                 return
             self._out[spec.key] = spec
             yield spec

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 _WORKER_DEATHS = 2
 """How often a trial whose worker died (out of memory, node lost) starts again."""
+_DESKS = 5
+"""How many desks may die before the sweep stops."""
 _DRAINING_SECONDS = 3.0
 """Between two questions which nodes will be gone soon."""
 _TUNE_SECONDS = 15.0
@@ -83,19 +85,26 @@ class RayTune:
         progress: Callable[[list[Running]], None],
         ending: "_Ending",
     ) -> None:
-        desk, lanes = _RemoteDesk(1 + _WORKER_DEATHS, self._job.times.stall), room(self._need)
         device = "GPU" if self._need["gpu"] else "cpu"  # which of the GPUs it was died with the worker
-        clerk = Clerk(desk, source, self._job, hear, stopping, progress, device=device, lanes=lanes)
-        try:
-            with clerk as course, scratch_folder() as scratch:
-                ending.course = course
-                self._tuner(desk, course, None if self._connection.grows else lanes, scratch).fit()
-        except RayActorError as error:
-            log.warning("%s", error)
-            stopping.stop(SweepIncomplete("the sweep's desk died; the same line again goes on"))
-        except RayError as error:
-            reason = str(error).strip().partition("\n")[0]
-            stopping.stop(SweepIncomplete(f"Ray failed ({reason}); the same line again goes on"))
+        again: list[TrialSpec] = []
+        for _ in range(_DESKS):
+            desk, lanes = _RemoteDesk(1 + _WORKER_DEATHS, self._job.times.stall), room(self._need)
+            clerk = Clerk(
+                desk, source, self._job, hear, stopping, progress, device=device, lanes=lanes, again=again
+            )
+            try:
+                with clerk as course, scratch_folder() as scratch:
+                    ending.course = course
+                    self._tuner(desk, course, None if self._connection.grows else lanes, scratch).fit()
+                return
+            except RayActorError as error:
+                log.warning("the sweep's desk died, another takes its place: %s", _reason(str(error)))
+                again = clerk.left
+            except RayError as error:
+                reason = str(error).strip().partition("\n")[0]
+                stopping.stop(SweepIncomplete(f"Ray failed ({reason}); the same line again goes on"))
+                return
+        stopping.stop(SweepIncomplete("the sweep's desk died again and again; the same line again goes on"))
 
     def _tuner(self, desk: "_RemoteDesk", course: Course, most: int | None, scratch: str) -> tune.Tuner:
         job, need = self._job, dict(self._need)
@@ -216,9 +225,7 @@ class _Scheduler(FIFOScheduler):  # type: ignore[misc]
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         # Not `trial.get_error`: it looks in a storage that has no copy yet.
         errors = Path(trial.error_file).read_text() if trial.error_file else ""
-        reason = (errors.strip().splitlines() or ["nobody knows why"])[-1]
-        # Ray goes on about what it might have been.
-        self._desk.died(trial.config["lane"], reason.partition(" Some common causes")[0])
+        self._desk.died(trial.config["lane"], _reason(errors))
 
 
 class _Stop(tune.Stopper):  # type: ignore[misc]
@@ -232,3 +239,9 @@ class _Stop(tune.Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         return self._course.over
+
+
+def _reason(error: str) -> str:
+    """Why an actor died: Ray says it last, and goes on about what it might have been."""
+    last = (error.strip().splitlines() or ["nobody knows why"])[-1]
+    return last.partition(" Some common causes")[0]
