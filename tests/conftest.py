@@ -18,6 +18,7 @@ ON_RAY = ("sweep/drive/test_nodes", "sweep/test_", "bench/test_bench", "cli/")
 """Tests that run sweeps: of two clusters at a time each would wait for the other."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Which tests share a process where there are several: those on Ray all of them, others a file's."""
     for item in items:

@@ -52,18 +52,24 @@ TELLING = {
 @click.option("--round", "number", type=int, help="One round again, by its number.")
 @click.option("--fault", type=click.Choice([*FAULTS]), help="Plant a fault: the suite must then fail.")
 @click.option("--every-fault", is_flag=True, help="Plant each in turn; exit 0 if every one is noticed.")
+@click.option(
+    "--show", "only_show", is_flag=True, help="Print the table of what --out holds, and do nothing."
+)
 @click.option("--out", type=click.Path(path_type=Path), default="chaos.jsonl", show_default=True,
               help="A line a round; those that are there are not done again.")  # fmt: skip
 def main(
     events: int, seed: int, shard: str, only: tuple[str, ...], number: int | None, fault: str | None,
-    every_fault: bool, out: Path,
+    every_fault: bool, only_show: bool, out: Path,
 ) -> None:  # fmt: skip
     """Break sweeps on purpose, and compare what comes out with sweeps left in peace."""
     if every_fault:
         sys.exit(plant_each(seed))
+    done = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    if only_show:
+        show(done)
+        sys.exit(0 if all(line["good"] for line in done) else 1)
     part, parts = map(int, shard.split("/"))
     print(f"seed {seed}, shard {shard}: `--seed {seed} --round N` does round N again", flush=True)
-    done = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
     known = {line["round"] for line in done if line["seed"] == seed}
     kinds = list(only or ROUNDS)
     with zygotes() as found:
