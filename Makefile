@@ -22,7 +22,7 @@ quickstart: .venv/installed
 	$(BIN)/mica-sweep run sweeps/quickstart.yaml
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 # Not part of `make test`: they need Debian's package postgresql, and fail without it.
 test-services: .venv/installed
