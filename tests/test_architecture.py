@@ -41,7 +41,8 @@ ONLY_HERE = {
     "ray": {f"mica.sweep.drive.{name}" for name in ("lane", "ray_cluster", "ray_nodes", "ray_tune")},
     "mlflow": {"mica.sweep.track.runs"},
     "yaml": {"mica.sweep.plan.bounded_yaml", "mica.sweep.plan.yaml_file"},
-    "click": {"mica.cli.main", "mica.report.report"},
+    "click": {f"mica.cli.{name}" for name in ("console", "main", "results", "run", "single", "tracking")}
+    | {"mica.report.report"},
 }
 
 

@@ -95,9 +95,10 @@ def _become(order: dict[str, Any]) -> None:
         from tests.chaos.spying import prepare
 
         prepare(order["patches"])
-        import mica.cli.main as cli
+        from mica.cli import console
+        from mica.cli import main as cli
 
-        cli.out.file, cli.err.file = sys.stdout, sys.stderr
+        console.out.file, console.err.file = sys.stdout, sys.stderr
         cli.main(order["arguments"])
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1
