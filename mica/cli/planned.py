@@ -39,16 +39,15 @@ def planned(results: Results, forecast: Forecast | None) -> dict[str, Any]:
 
 def print_plan(plan: dict[str, Any], results: Results, console: Console) -> None:
     """`planned` for people."""
-    caption = _hours(plan) if plan["missing"] else None
-    table = Table(
-        title=f"{plan['name']}: {counted(plan['trials'], 'trial')}", caption=caption, show_footer=True
-    )
+    table = Table(title=f"{plan['name']}: {counted(plan['trials'], 'trial')}", show_footer=True)
     table.add_column("method", footer="in all", overflow="fold")
     for name in ("trials", *_STATES):
         table.add_column(name, justify="right", footer=f"{plan[name]:,}")
     for method, counts in plan["methods"].items():
         table.add_row(method, *(f"{count:,}" for count in counts.values()))
     console.print(table)
+    if plan["missing"]:
+        console.print(_hours(plan), highlight=False)
     for line in (*plan["remarks"], *changed_text(results)):
         console.print(f"note: {line}", style="yellow", highlight=False, soft_wrap=True)
 

@@ -21,20 +21,23 @@ _STALL = 5.0
 
 
 def ray_round(scene: Scene) -> Outcome:
-    """A driver with a Ray of its own, two trials at a time; each of its processes is broken once each way."""
+    """A driver with a Ray of its own, two trials at a time: twice what it gets over, then what ends it; and
+    that four times."""
     draw, events = random.Random(scene.seed), Counter[str]()
     options = {"claim": CLAIM, "checkpoint": 0.5, "stall": _STALL, "seeds": 4}
-    body = MLP.replace("epochs: 12", "epochs: 60")  # so that something runs most of the time
+    body = MLP.replace("epochs: 12", "epochs: 120")  # so that something runs most of the time
     expected = scene.expect(body, options)
     file = write_sweep(scene.folder, body, **options)
     with Watcher(scene.folder / "results/chaos") as watcher:
         driver = _start(scene.folder)
-        for kind in draw.sample(list(_KINDS), len(_KINDS)):
+        ends = draw.sample(_ENDS, len(_ENDS))
+        rest = iter(draw.sample(_REST + _REST, 2 * len(ends)))
+        for kind in (kind for end in ends for kind in (next(rest), next(rest), end)):
             if driver.poll() is not None:
                 if done(file, expected):
                     break
                 driver = _start(scene.folder)
-            _wait_for_trials(driver, scene.folder)
+            _wait_for_trials(driver)
             time.sleep(draw.uniform(0.2, 2))
             if _strike(kind, driver, draw):
                 events[kind] += 1
@@ -53,19 +56,17 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
         )  # fmt: skip
 
 
-def _wait_for_trials(driver: subprocess.Popen[bytes], folder: Path) -> None:
+def _wait_for_trials(driver: subprocess.Popen[bytes]) -> None:
     """Until one runs: before that there is little to break."""
     end = time.monotonic() + 60
-    while time.monotonic() < end and driver.poll() is None:
-        if list(folder.glob("results/chaos/claims/*.json")):
-            return
+    while time.monotonic() < end and driver.poll() is None and not _found(_LANE, driver):
         time.sleep(0.1)
 
 
 def _strike(kind: str, driver: subprocess.Popen[bytes], draw: random.Random) -> bool:
     """Do this to one of a driver's processes; False: there is none of its kind now."""
     title, number, for_a_while = _KINDS[kind]
-    found = [pid for pid in descendants(driver.pid) if title in _title(pid)] if title else [driver.pid]
+    found = _found(title, driver) if title else [driver.pid]
     if not found or driver.poll() is not None:
         return False
     with suppress(ProcessLookupError):
@@ -78,10 +79,12 @@ def _strike(kind: str, driver: subprocess.Popen[bytes], draw: random.Random) -> 
     return True
 
 
+_LANE = "Trainable.train"
+"""In the title of a process that runs trials."""
 _KINDS = {
-    "trial's process SIGKILL": ("Trainable.train", signal.SIGKILL, False),
-    "trial's process SIGSTOP, for a while": ("Trainable.train", signal.SIGSTOP, True),
-    "trial's process SIGSTOP, to the end": ("Trainable.train", signal.SIGSTOP, False),
+    "trial's process SIGKILL": (_LANE, signal.SIGKILL, False),
+    "trial's process SIGSTOP, for a while": (_LANE, signal.SIGSTOP, True),
+    "trial's process SIGSTOP, to the end": (_LANE, signal.SIGSTOP, False),
     "raylet SIGKILL": ("raylet/raylet", signal.SIGKILL, False),
     "raylet SIGSTOP, for a while": ("raylet/raylet", signal.SIGSTOP, True),
     "head (GCS) SIGKILL": ("gcs_server", signal.SIGKILL, False),
@@ -92,6 +95,13 @@ _KINDS = {
 }
 """What is done → a part of the process's title (none: the driver), the signal, whether it goes on again after
 longer than a claim."""
+_ENDS = [kind for kind, (title, _, for_a_while) in _KINDS.items() if title != _LANE and not for_a_while]
+_REST = [kind for kind in _KINDS if kind not in _ENDS]
+
+
+def _found(title: str, driver: subprocess.Popen[bytes]) -> list[int]:
+    """A driver's processes whose title holds this."""
+    return [pid for pid in descendants(driver.pid) if title in _title(pid)]
 
 
 def _title(pid: int) -> str:
