@@ -134,16 +134,22 @@ def show(done: list[dict[str, Any]]) -> None:
     for name in names:
         with_it = [line for line in done if name in line["events"]]
         sums = [sum(line["verdict"][part] for line in with_it) for part in ("lost", "doubled", "changed")]
-        share = sum(
-            line["verdict"]["repeated"] * line["events"][name] / sum(line["events"].values())
-            for line in with_it
-        )
         times = sum(line["events"][name] for line in with_it)
-        table.add_row(name, f"{times:,}", *map(str, sums), f"{share / times:.1f} each")
+        table.add_row(name, f"{times:,}", *map(str, sums), _repeated(name, with_it, times))
     total = sum(sum(line["events"].values()) for line in done)
     bad = sum(not line["good"] for line in done)
     Console(width=110).print(table)
     print(f"{total:,} events in {len(done)} rounds, {bad} of them not good")
+
+
+def _repeated(name: str, lines: list[dict[str, Any]], times: int) -> str:
+    """Epochs trained again, a round's shared equally by its events."""
+    if all(line["kind"] == "ray" for line in lines):
+        return "not counted"  # nobody spies on the processes of a cluster
+    share = sum(
+        line["verdict"]["repeated"] * line["events"][name] / sum(line["events"].values()) for line in lines
+    )
+    return f"{share / times:.1f} each"
 
 
 _EXPECTED: dict[str, dict[str, dict[str, Any]]] = {}

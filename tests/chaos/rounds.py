@@ -2,7 +2,6 @@
 
 import random
 import re
-import shutil
 import signal
 import time
 from collections import Counter
@@ -89,6 +88,7 @@ def epochs_round(scene: Scene) -> Outcome:
     file = write_sweep(scene.folder, body, **options)
     expected = scene.expect(body, options)
     events: Counter[str] = Counter()
+    seen: dict[str, bytes] = {}
     stage = Stage(scene.folder, scene.zygotes, fault=scene.fault)
     with stage, Watcher(scene.folder / "results/chaos") as watcher:
         for _ in range(draw.randint(8, 14)):
@@ -98,19 +98,20 @@ def epochs_round(scene: Scene) -> Outcome:
             driver = stage.start((order, draw.randint(1, 8 if where == "after" else 80)))
             if driver.wait(60) == -signal.SIGKILL:
                 events[f"driver SIGKILL {where} an epoch"] += 1
-            if draw.random() < 0.5 and (kind := _damage(draw, scene.folder / "results/chaos")):
+            if draw.random() < 0.5 and (kind := _damage(draw, scene.folder / "results/chaos", seen)):
                 events[f"checkpoint {kind}"] += 1
         finish(stage)
     return Outcome(+events, judge(file, expected, watcher, stage.diary))
 
 
-def _damage(draw: random.Random, store: Path) -> str | None:
-    """Spoil the newest checkpoint of some trial; returns how."""
+def _damage(draw: random.Random, store: Path, seen: dict[str, bytes]) -> str | None:
+    """Spoil a checkpoint of some trial; returns how. `seen`: trial → what one of its checkpoints was."""
     files = sorted(store.glob("checkpoints/*/*.safetensors"))
     if not files:
         return None
     file = draw.choice(files)
-    content = file.read_bytes()
+    trial, content = file.parent.name, file.read_bytes()
+    seen.setdefault(trial, content)
     kind = draw.choice(["truncated", "flipped", "of another trial", "of another version"])
     if kind == "truncated":
         content = content[: draw.randrange(len(content))]
@@ -120,11 +121,10 @@ def _damage(draw: random.Random, store: Path) -> str | None:
     elif kind == "of another version":
         content = _of_version(content, 99)
     else:
-        others = [other for other in files if other.parent != file.parent]
+        others = [seen[other] for other in sorted(seen) if other != trial]
         if not others:
             return None
-        shutil.copyfile(draw.choice(others), file)
-        return kind
+        content = draw.choice(others)
     file.write_bytes(content)
     return kind
 
