@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 from mica.sweep.store.stored import Stored, _checksum, encode
@@ -66,11 +67,11 @@ def _spoil(draw: random.Random, tree: Any) -> None:
     if act == "gone":
         del tree[place]
     elif act == "more" and isinstance(tree, dict):
-        tree[draw.choice(["more", "version", "epochs", ""])] = draw.choice(_ODD)
+        tree[draw.choice(["more", "version", "epochs", ""])] = deepcopy(draw.choice(_ODD))
     elif act == "deep":
         deep: Any = 1
         for _ in range(draw.choice([5, 200])):
             deep = [deep]
         tree[place] = deep
     else:
-        tree[place] = draw.choice(_ODD)
+        tree[place] = deepcopy(draw.choice(_ODD))
