@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+from tests.chaos import diary
 from tests.chaos.drivers import Stage
 from tests.chaos.proxy import Mood, Proxy
 from tests.chaos.scene import CLAIM, Outcome, Scene, disturb, done, finish, running
@@ -42,6 +43,8 @@ def bucket_round(scene: Scene) -> Outcome:
             time.sleep(draw.uniform(0.5, 2))
             if not running(stage):
                 break
+            for driver in running(stage):  # whose signs of life nobody may see, either
+                diary.tell(stage.diary, "disturbed", whom=driver.pid)
             _upset(draw, proxy, events)
             if draw.random() < 0.3 and (alive := running(stage)):
                 disturb(stage, draw.choice(alive), "SIGKILL")
