@@ -84,6 +84,11 @@ class Dataset:
             raise DataError(
                 f"{self.name}: {part} images are {images.dtype} {list(images.shape)}, not uint8 [N, C, H, W]"
             )
+        if images.shape[3] in (1, 3) and images.shape[1] == images.shape[2] > 4:
+            raise DataError(
+                f"{self.name}: {part} images are {list(images.shape)}: the channels come before the rows, "
+                "[N, C, H, W]"
+            )
         if labels.dtype != np.int64 or labels.ndim != 1:
             raise DataError(
                 f"{self.name}: {part} labels are {labels.dtype} {list(labels.shape)}, not int64 [N]"

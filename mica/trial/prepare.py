@@ -88,7 +88,12 @@ def input_shape(model: str, image_shape: tuple[int, int, int]) -> tuple[int, int
 def _network(spec: TrialSpec, dataset: Dataset) -> tuple[nn.Module, LayerGraph]:
     shape = input_shape(spec.model.name, dataset.image_shape)
     model = build(spec.model, input_shape=shape, classes=dataset.classes, seed=spec.seed)
-    return model, trace(model, shape)
+    graph = trace(model, shape)
+    if (found := graph.ops[-1].shape) != (dataset.classes,):
+        raise UserError(
+            f"its output is {list(found)} for one image; it must be [{dataset.classes}], one a class"
+        )
+    return model, graph
 
 
 def _split(spec: TrialSpec, dataset: Dataset) -> Split:

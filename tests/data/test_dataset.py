@@ -35,6 +35,10 @@ def test_a_dataset_knows_the_shape_of_its_images() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            {"train_images": np.zeros((6, 8, 8, 3), np.uint8)},
+            "training images are [6, 8, 8, 3]: the channels come",
+        ),
         ({"train_images": np.zeros((6, 3, 4, 5))}, "training images are float64 [6, 3, 4, 5], not uint8"),
         ({"test_images": np.zeros((2, 4, 5), np.uint8)}, "test images are uint8 [2, 4, 5]"),
         ({"train_labels": np.zeros(6, np.int32)}, "training labels are int32 [6], not int64 [N]"),

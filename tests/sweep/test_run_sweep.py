@@ -281,7 +281,8 @@ def test_what_cannot_run_is_told_at_once_before_anything_is_written(
     own_data = f"{{name: parquet, train: {train}, test: {test}}}"
     lines = {
         "data": f"[{{name: synthetic, size: 8, channels: 1}}, {own_data}]",
-        "models": "[models_of_mine:sound, models_of_mine:untraceable, models_of_mine:unbuildable]",
+        "models": "[models_of_mine:sound, models_of_mine:untraceable, models_of_mine:unbuildable, "
+        "models_of_mine:wide]",
         "resources": "{cpu: 1000, gpu: 0}",
         "protocol": "{val_size: 600}",
     }
@@ -292,6 +293,7 @@ def test_what_cannot_run_is_told_at_once_before_anything_is_written(
         "resources: a trial asks for 1000 cpu, 0 gpu; the largest node has 1 cpu, ",
         "model 'models_of_mine:untraceable' on 'synthetic",
         "model 'models_of_mine:unbuildable' on 'synthetic(channels=1,size=8)': TypeError: cannot be built",
+        "model 'models_of_mine:wide' on 'synthetic(channels=1,size=8)': its output is [1000] for one image",
         "protocol: synthetic: val_size is 600; allowed are 1 to 511",
         f"{test}: test images are 9x9 grey, but the training images in {train} are 8x8 grey",
     ]

@@ -18,6 +18,10 @@ def sound(input_shape, classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, classes))
 
 
+def wide(input_shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 1000))
+
+
 def failing(input_shape, classes):
     """Fails as soon as it trains, with what looks like markup."""
     def fail(model, images):
