@@ -33,11 +33,10 @@ def ray_round(scene: Scene) -> Outcome:
         ends = draw.sample(_ENDS, len(_ENDS))
         rest = iter(draw.sample(_REST + _REST, 2 * len(ends)))
         for kind in (kind for end in ends for kind in (next(rest), next(rest), end)):
-            if driver.poll() is not None:
-                if done(file, expected):
-                    break
+            while not _trials_run(driver) and not done(file, expected):
                 driver = _start(scene.folder)
-            _wait_for_trials(driver)
+            if done(file, expected):
+                break
             time.sleep(draw.uniform(0.2, 2))
             if _strike(kind, driver, draw):
                 events[kind] += 1
@@ -56,11 +55,13 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
         )  # fmt: skip
 
 
-def _wait_for_trials(driver: subprocess.Popen[bytes]) -> None:
-    """Until one runs: before that there is little to break."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end and driver.poll() is None and not _found(_LANE, driver):
+def _trials_run(driver: subprocess.Popen[bytes]) -> bool:
+    """Wait until one runs, for before that there is little to break; False: the driver has ended."""
+    while driver.poll() is None:
+        if _found(_LANE, driver):
+            return True
         time.sleep(0.1)
+    return False
 
 
 def _strike(kind: str, driver: subprocess.Popen[bytes], draw: random.Random) -> bool:
