@@ -20,7 +20,7 @@ from mica.sweep.store.driver import Driver, Watch, read_beat
 from mica.sweep.store.folder import Folder
 from mica.sweep.store.index import Index
 from mica.sweep.store.layout import CLAIMS, DRIVERS, claim_path, driver_path
-from mica.sweep.store.place import Place
+from mica.sweep.store.place import Place, Unreachable
 from mica.sweep.store.records import Store
 from mica.sweep.store.stored import Stored
 from mica.trial import TrialSpec
@@ -167,6 +167,27 @@ class TestClaims:
         own = claims(place, clock)
         own.look()
         assert not own.free("k") and not own.free("q") and own.free("r")
+
+    def test_one_that_was_made_though_its_maker_never_heard_so_is_its_maker_s(
+        self, place: Folder, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        own, other = claims(place, clock), claims(place, clock)
+        beat(place, id_of(own))
+
+        def losing(*given: object, **named: object) -> bool:
+            Folder.create(place, *given, **named)  # type: ignore[arg-type]
+            raise Unreachable("the answer is lost")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(place, "create", losing)
+            with pytest.raises(Unreachable):
+                own.take("a")
+        own.look()
+        other.look()
+        assert own.free("a") and not other.free("a")
+        assert own.take("a")
+        own.drop(["a"])
+        assert not place.list(CLAIMS)
 
     def test_what_the_dead_have_left_is_tidied_away_and_nothing_of_the_living(
         self, place: Folder, clock: Clock
