@@ -185,8 +185,9 @@ class Clerk:
                 continue
             try:
                 record = self._record(spec, ended)
-            except OSError as error:  # a record that is not safe now is missing, and the next run's to make
+            except OSError as error:
                 self._stopping.unsaved(ended.key, str(error))
+                self._source.lose(spec)
             else:
                 self._hear(record)
 

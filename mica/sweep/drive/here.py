@@ -75,6 +75,7 @@ class Here:
                     record = self._run(spec, watch)
                 except OSError as error:  # the storage's: a full disk, say
                     stopping.unsaved(spec.key, str(error))
+                    source.lose(spec)
                 else:
                     hear(record)
 

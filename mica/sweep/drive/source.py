@@ -14,13 +14,16 @@ log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """Gives out trials, one after the other; each that it gave is told once, when it has its record."""
+    """Gives out trials, one after the other, and is told of each that it gave what became of it."""
 
     def ask(self) -> TrialSpec | None:
         """The trial to run next; None when there is none now."""
 
     def tell(self, record: Record) -> None:
         """A trial has its record; there may be something to ask for now."""
+
+    def lose(self, spec: TrialSpec) -> None:
+        """A trial has ended, and its record could not be written: it is to be given again."""
 
     @property
     def over(self) -> bool:
@@ -69,6 +72,11 @@ class GridSource:
     def tell(self, record: Record) -> None:
         """See `Source`."""
         self._claims.drop([record.spec.key])
+
+    def lose(self, spec: TrialSpec) -> None:
+        """See `Source`; perhaps to another driver: two that kept theirs would wait for each other."""
+        self._left[spec.key] = spec
+        self._claims.drop([spec.key])
 
     @property
     def over(self) -> bool:

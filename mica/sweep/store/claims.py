@@ -48,7 +48,7 @@ class Claims:
             what: claim_path(what, number) for what, number in self._numbers.items() if what not in self._held
         }
         self._owners = {path: self._owners[path] for path in paths.values() if path in self._owners}
-        # A claim of ours that we do not hold: the answer to its making was lost, or its end could not be written.
+        # A claim of ours that we do not hold: the answer to its making was lost, or its end was not written.
         alive = {self._driver.id: False}
         taken = set()
         for what, path in paths.items():

@@ -35,8 +35,8 @@ class Listed:
     def tell(self, record: Record) -> None:
         pass
 
-    def back(self, spec: TrialSpec) -> None:
-        self._left.insert(0, spec)
+    def lose(self, spec: TrialSpec) -> None:
+        self._left.append(spec)
 
     @property
     def over(self) -> bool:

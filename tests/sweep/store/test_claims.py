@@ -400,6 +400,23 @@ class TestGridSource:
         other = two.ask()  # which has not looked since
         assert heard == [spec.key] and other is not None and other != spec
 
+    def test_two_whose_records_could_not_be_written_do_not_wait_for_each_other(
+        self, place: Folder, trials: dict[str, TrialSpec], clock: Clock
+    ) -> None:
+        one, two = (self.source(place, trials, clock)[0] for _ in range(2))
+        given = {source: source.ask() for source in (one, two)}
+        while one.ask() is not None:
+            pass
+        for source, spec in given.items():
+            assert spec is not None
+            source.lose(spec)
+            assert not source.over
+        clock.now += 2
+        again = [two.ask() for _ in range(3)]
+        assert {spec and spec.key for spec in again} == {
+            spec and spec.key for spec in (*given.values(), None)
+        }
+
     def test_a_store_that_does_not_answer_is_asked_again_for_a_while(
         self, place: Folder, trials: dict[str, TrialSpec], clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
