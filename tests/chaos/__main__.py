@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -129,7 +130,9 @@ def one_round(
 
 def show(done: list[dict[str, Any]]) -> None:
     """The table."""
-    table = Table("event", "times", "records lost", "doubled", "numbers changed", "epochs repeated")
+    table = Table(
+        "event", "times", "records lost", "doubled", "numbers changed", "epochs repeated", box=box.MARKDOWN
+    )  # fmt: skip
     names = sorted({name for line in done for name in line["events"]})
     for name in names:
         with_it = [line for line in done if name in line["events"]]
