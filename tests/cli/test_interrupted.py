@@ -10,13 +10,14 @@ import psutil
 from click.testing import CliRunner
 
 from mica.cli.main import main
+from mica.wording import counted
 from tests.cli.driver import driver, slow_sweep, trial_processes
 
 STOPPING = "stopping: what runs saves what it has come to; again to stop at once"
 
 
 def goes_on(missing: int) -> str:
-    return f"interrupted: {missing} trials missing; the same line again goes on"
+    return f"interrupted: {counted(missing, 'trial')} missing; the same line again goes on"
 
 
 def test_a_sweep_in_one_process_stops_between_two_steps(tmp_path: Path) -> None:
