@@ -47,7 +47,11 @@ class TrialSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: DataName
-    data_digest: str = Field("", description="Of the data set's content; by default of what is there now.")
+    data_digest: str = Field(
+        "",
+        max_length=128,
+        description="Of the data set's content; by default of what is there now.",
+    )
     model: ModelName
     method: MethodName = Field(description="Pruner and distribution: `dense`, `mica-igq`, `rbpi-snip`, …")
     log10_ratio: float = Field(
