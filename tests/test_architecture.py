@@ -28,6 +28,7 @@ FLOORS = (
     ("mica.sweep.plan", "mica.sweep.store"),
     ("mica.sweep.track",),
     ("mica.sweep.drive",),
+    ("mica.sweep.doctor",),
     ("mica.sweep",),
     ("mica.report", "mica.bench"),
     ("mica.cli",),
@@ -38,11 +39,13 @@ CORE = FLOOR["mica.trial"]
 """The highest floor that runs a trial in one process, with no Ray, MLflow, YAML or terminal."""
 
 ONLY_HERE = {
-    "ray": {f"mica.sweep.drive.{name}" for name in ("lane", "ray_cluster", "ray_nodes", "ray_tune")},
+    "ray": {
+        f"mica.sweep.drive.{name}" for name in ("lane", "ray_cluster", "ray_nodes", "ray_survey", "ray_tune")
+    },
     "mlflow": {"mica.sweep.track.runs"},
     "yaml": {"mica.sweep.plan.bounded_yaml", "mica.sweep.plan.yaml_file"},
-    "click": {f"mica.cli.{name}" for name in ("console", "main", "results", "run", "single", "tracking")}
-    | {"mica.report.report"},
+    "click": {"mica.report.report"}
+    | {f"mica.cli.{name}" for name in ("console", "doctor", "main", "results", "run", "single", "tracking")},
 }
 
 

@@ -87,6 +87,12 @@ class Sweep:
         return self.mlflow if self.mlflow is None or self.spec.mlflow is True else filled_in(self.mlflow)
 
     @property
+    def job(self) -> Job:
+        """What its trials share."""
+        spec = self.spec
+        return Job(spec.name, self.store, self.grid.sources, spec.resources, spec.times)
+
+    @property
     def projection(self) -> Projector:
         """What MLflow shows of it."""
         total = len(self.grid.trials)
@@ -143,7 +149,7 @@ def run_sweep(
             with _driving(sweep) as (_, claims), projection.open(claims, listener, interruption):
                 pass  # an earlier run was stopped before it could show all
         return 0
-    job = Job(sweep.spec.name, sweep.store, sweep.grid.sources, sweep.spec.resources, sweep.spec.times)
+    job = sweep.job
     with suppress(KeyboardInterrupt), _executor(job, left.values(), here, address) as executor:
         with listener.busy("reading the data, tracing the networks"):
             executor.check(left.values())
@@ -257,8 +263,11 @@ def _executor(job: Job, trials: Iterable[TrialSpec], here: bool, address: str | 
         yield Here(job)
         return
     # Ray takes seconds to import: only those who run trials on it wait for it.
+    from mica.sweep.doctor.examination import refuse_unfit
     from mica.sweep.drive.ray_cluster import cluster
     from mica.sweep.drive.ray_tune import RayTune
 
     with cluster(address, modules_of(trials)) as connection:
+        if connection.grows:
+            refuse_unfit(job, list(trials), connection)
         yield RayTune(job, connection)

@@ -43,7 +43,7 @@ def check_fits(spec: TrialSpec, dataset: Dataset) -> list[str]:
     """What is wrong with a trial's network or split, found without making a mask."""
     faults = []
     try:
-        _network(spec, dataset)
+        network_of(spec, dataset)
     except Exception as error:  # the constructor of a user's own network may raise anything
         found = error if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         faults.append(f"model {spec.model.label!r} on {spec.data.label!r}: {found}")
@@ -56,7 +56,7 @@ def check_fits(spec: TrialSpec, dataset: Dataset) -> list[str]:
 
 def prepare(spec: TrialSpec, dataset: Dataset, device: str) -> PreparedTrial:
     """The network with its initial weights, dense, and the trial's masks beside it."""
-    model, graph = _network(spec, dataset)
+    model, graph = network_of(spec, dataset)
     model.to(device)
     masks = sparsify(
         model,
@@ -85,7 +85,7 @@ def input_shape(model: str, image_shape: tuple[int, int, int]) -> tuple[int, int
     return channels, height * factor, width * factor
 
 
-def _network(spec: TrialSpec, dataset: Dataset) -> tuple[nn.Module, LayerGraph]:
+def network_of(spec: TrialSpec, dataset: Dataset) -> tuple[nn.Module, LayerGraph]:
     shape = input_shape(spec.model.name, dataset.image_shape)
     model = build(spec.model, input_shape=shape, classes=dataset.classes, seed=spec.seed)
     graph = trace(model, shape)

@@ -1,5 +1,6 @@
 """What runs a sweep's trials: this process, or a cluster; both do it alike."""
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -67,6 +68,13 @@ def need_among(resources: Resources, trials: Iterable[TrialSpec], gpus: float) -
     if gpu == "auto":
         gpu = 1.0 if gpus and any(spec.protocol.epochs for spec in trials) else 0.0
     return {"cpu": resources.cpu, "gpu": gpu}
+
+
+def fitting(node: Mapping[str, float], need: Need) -> int:
+    """How many trials a node has room for at a time, by what Ray says that it has."""
+    return min(
+        math.floor(node.get(kind.upper(), 0) / amount + 1e-6) for kind, amount in need.items() if amount
+    )
 
 
 def threads_of(need: Need) -> int:

@@ -9,11 +9,12 @@ from typing import TypeVar
 
 import ray
 from ray.exceptions import RayTaskError, RuntimeEnvSetupError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mica.data import Dataset, DataSource
 from mica.errors import UserError
 from mica.sweep.drive.children import Process, descendants, end
-from mica.sweep.drive.executor import Need, need_among, one_of_each_kind
+from mica.sweep.drive.executor import Need, fitting, need_among, one_of_each_kind
 from mica.sweep.drive.ray_health import Health, check_reachable, unreachable
 from mica.sweep.drive.ray_thread import RayThread
 from mica.sweep.drive.signals import hear_again, put_off
@@ -39,6 +40,8 @@ _ENVIRONMENT = {
 
 _START_SECONDS = 180.0
 """How long Ray may take to start, or to let this process in."""
+_TOKEN_HINT = "if it asks for a token: RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+"""For a cluster that is there, and does not let this process in."""
 _END_SECONDS = 8.0
 """How long Ray may take to end in order."""
 _SILENCE_SECONDS = {True: 3.0, False: 15.0}
@@ -95,9 +98,13 @@ def _connected(thread: RayThread, address: str, modules: Sequence[str]) -> Conne
                 hear_again()
     except RuntimeEnvSetupError as error:
         raise UserError(f"your own modules {', '.join(modules)} cannot be passed on: {error}") from error
-    except (TimeoutError, ConnectionError) as error:
-        why = str(error).partition("\n")[0] or f"not within {_START_SECONDS:.0f} seconds"
-        raise (UserError(f"Ray does not start: {why}") if local else unreachable(address, why)) from error
+    except (TimeoutError, ConnectionError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "ersion mismatch" not in str(error):
+            raise
+        why = " ".join(str(error).split()) or f"not within {_START_SECONDS:.0f} seconds"
+        if local:
+            raise UserError(f"Ray does not start: {why}") from error
+        raise unreachable(address, f"{why}; {_TOKEN_HINT}") from error
     return Connection(not local, thread, Health(places, _SILENCE_SECONDS[local]))
 
 
@@ -157,17 +164,20 @@ def need_of(resources: Resources, trials: Iterable[TrialSpec]) -> Need:
 
 def room(need: Need) -> int:
     """How many trials fit on the cluster's nodes at a time."""
-    return sum(
-        min(int(node.get(kind.upper(), 0) / amount) for kind, amount in need.items() if amount)
-        for node in _nodes()
-    )
+    return sum(fitting(node, need) for node in _nodes())
 
 
 def check(
     trials: Collection[TrialSpec], sources: Mapping[str, DataSource], need: Need
 ) -> dict[str, ray.ObjectRef]:
-    """See `Executor.check`; returns data set's label → the decoded data set in Ray's memory, once a node."""
-    load, find_faults = (ray.remote(function).options(num_cpus=0) for function in (_load, _faults))
+    """See `Executor.check`; returns data set's label → the decoded data set in Ray's memory, once a node.
+
+    It is decoded where it was found, on the driver's node; each other node that runs trials fetches it once.
+    """
+    near = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    load, find_faults = (
+        ray.remote(function).options(num_cpus=0, scheduling_strategy=near) for function in (_load, _faults)
+    )
     kinds = one_of_each_kind(trials)
     data: dict[str, ray.ObjectRef] = {}
     found: list[ray.ObjectRef] = []
@@ -185,6 +195,13 @@ def check(
     if faults:
         raise UserError("\n".join(dict.fromkeys(faults)))
     return data
+
+
+def gpu_bytes(trials: Collection[TrialSpec], data: Mapping[str, ray.ObjectRef]) -> int:
+    """About what the largest of the trials takes of a GPU's memory."""
+    measure = ray.remote(_gpu_bytes).options(num_cpus=0)
+    kinds = [spec for spec in one_of_each_kind(trials) if spec.protocol.epochs]
+    return max(ray.get([measure.remote(data[spec.data.label], spec) for spec in kinds]), default=0)
 
 
 def _nodes() -> list[dict[str, float]]:
@@ -211,3 +228,9 @@ def _faults(dataset: Dataset, specs: list[TrialSpec]) -> list[str]:
     from mica.trial.prepare import check_fits
 
     return [fault for spec in specs for fault in check_fits(spec, dataset)]
+
+
+def _gpu_bytes(dataset: Dataset, spec: TrialSpec) -> int:
+    from mica.trial.memory import training_bytes
+
+    return training_bytes(spec, dataset)
