@@ -1,0 +1,123 @@
+"""A Ray cluster of several nodes on one machine, started as people start one: `ray start`, each by itself."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.services.processes import descendants, free_port, wait_until_gone
+
+ROOT = Path(__file__).parent.parent
+_RAY = str(Path(sys.executable).with_name("ray"))
+_START_SECONDS = 60.0
+_MEMORY = 100_000_000
+"""Bytes of each node's object store."""
+
+
+@dataclass
+class Node:
+    """One node's processes."""
+
+    process: subprocess.Popen[bytes]
+    host: str
+    """The IP address that it goes by."""
+
+    def send(self, number: signal.Signals) -> None:
+        """To all of them."""
+        for pid in [self.process.pid, *descendants(self.process.pid)]:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+
+    def kill(self) -> None:
+        """All at once, as when a plug is pulled."""
+        found = descendants(self.process.pid)
+        self.send(signal.SIGKILL)
+        self.process.wait()
+        assert wait_until_gone(found, 10)
+
+
+@dataclass
+class Nodes:
+    """A head, which runs no trials, and the nodes that have joined it."""
+
+    folder: Path
+    port: int
+    environment: Mapping[str, str]
+    nodes: list[Node] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def add(
+        self,
+        *options: str,
+        cpus: int = 1,
+        environment: Mapping[str, str] | None = None,
+        before: Sequence[str] = (),
+        wait: bool = True,
+    ) -> Node:
+        """Start one more node.
+
+        Args:
+            before: a program and its arguments that is to start Ray.
+            wait: until it has joined.
+        """
+        host = f"127.0.0.{len(self.nodes) + 1}"
+        where = ["--head", f"--port={self.port}", "--node-ip-address=127.0.0.1"]
+        if self.nodes:
+            where = [f"--address={self.address}", f"--node-ip-address={host}"]
+        log = self.folder / f"node-{len(self.nodes)}.log"
+        with open(log, "wb") as output:
+            process = subprocess.Popen(
+                [*before, _RAY, "start", "--block", *where, f"--num-cpus={cpus}",
+                 f"--object-store-memory={_MEMORY}", f"--temp-dir={self.folder}/ray", *options],
+                stdout=output, stderr=output, start_new_session=True, cwd="/",
+                env={**self.environment, **(environment or {})},
+            )  # fmt: skip
+        self.nodes.append(Node(process, host))
+        until = time.monotonic() + _START_SECONDS
+        while wait and "Ray runtime started" not in log.read_text():
+            assert process.poll() is None and time.monotonic() < until, log.read_text()[-3000:]
+            time.sleep(0.1)
+        return self.nodes[-1]
+
+
+@contextmanager
+def ray_nodes(
+    token: str | None = None,
+    head: Sequence[str] = ("--include-dashboard=false",),
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Nodes]:
+    """A head alone; `token`: what its processes ask for.
+
+    Its files lie below a short path of their own: sockets have names of at most 107 bytes.
+    """
+    tokens = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
+    everywhere = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+        **tokens,
+        "PYTHONPATH": str(ROOT),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "OMP_NUM_THREADS": "1",
+        **(environment or {}),
+    }
+    folder = Path(tempfile.mkdtemp(prefix="nodes-", dir="/tmp"))
+    cluster = Nodes(folder, free_port(), everywhere)
+    try:
+        cluster.add(*head, "--num-gpus=0", cpus=0)
+        yield cluster
+    finally:
+        for node in reversed(cluster.nodes):
+            if node.process.poll() is None:
+                node.kill()
+        shutil.rmtree(folder, ignore_errors=True)

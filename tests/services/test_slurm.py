@@ -1,0 +1,103 @@
+"""`cluster/slurm` on a real Slurm: two nodes on this machine, tasks requeued, a node downed in mid-sweep."""
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mica.sweep.store.records import Store
+from tests.chaos.sweeps import MLP, write_sweep
+from tests.chaos.verdict import Watcher, judge, rows_of
+from tests.ray_nodes import ROOT
+from tests.services.slurm import Slurm, running_slurm
+
+LONGER = MLP.replace("epochs: 12", "epochs: 150")
+
+
+@pytest.fixture(scope="module")
+def slurm(request: pytest.FixtureRequest) -> Iterator[Slurm]:
+    with running_slurm() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
+    """The table of the same sweep, run by one process."""
+    file = write_sweep(tmp_path_factory.mktemp("undisturbed"), LONGER, claim=5.0)
+    found = subprocess.run(
+        [sys.executable, "-m", "mica.cli", "run", "--here", str(file)],
+        cwd=file.parent, env=environment({}), capture_output=True, text=True,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stdout + found.stderr
+    return rows_of(file)
+
+
+def environment(own: dict[str, str] | Slurm) -> dict[str, str]:
+    """As in a shell with mica's virtual environment."""
+    import os
+
+    base = dict(own.environment) if isinstance(own, Slurm) else {**os.environ, **own}
+    path = f"{Path(sys.executable).parent}:{base['PATH']}"
+    return {**base, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def submitted(slurm: Slurm, script: str, folder: Path) -> subprocess.Popen[str]:
+    """The job, waited for; ends with the highest exit code of its tasks."""
+    return subprocess.Popen(
+        ["sbatch", "--wait", "--parsable", "--mem=2G", str(ROOT / "cluster/slurm" / script), "sweep.yaml"],
+        cwd=folder, env=environment(slurm), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for(what: str, seconds: float, holds: object) -> None:
+    until = time.monotonic() + seconds
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < until, f"not within {seconds} s: {what}"
+        time.sleep(0.3)
+
+
+def logs(folder: Path) -> str:
+    return "\n".join(
+        f"{path.name}: {path.read_text()[-1500:]}" for path in sorted(folder.glob("slurm-*.log"))
+    )
+
+
+def test_an_array_of_four_drivers_loses_nothing(
+    slurm: Slurm, tmp_path: Path, undisturbed: dict[str, dict[str, object]]
+) -> None:
+    file = write_sweep(tmp_path, LONGER, claim=5.0)
+    store = Store(str(tmp_path / "results/chaos"))
+
+    def records() -> int:
+        return len(store.names())
+
+    with Watcher(tmp_path / "results/chaos") as watcher:
+        array = submitted(slurm, "array.sbatch", tmp_path)
+        assert array.stdout is not None
+        job = array.stdout.readline().strip()
+        wait_for("the first records", 120, lambda: records() >= 2)
+        slurm.call("scontrol", "requeue", f"{job}_2")
+        wait_for("more records", 60, lambda: records() >= 5)
+        slurm.call("scontrol", "update", "NodeName=n2", "State=DOWN", "Reason=pulled")
+        wait_for("more records", 60, lambda: records() >= 8)
+        slurm.call("scontrol", "update", "NodeName=n2", "State=RESUME")
+        code = array.wait(400)
+    assert code == 0, logs(tmp_path)
+    verdict = judge(file, undisturbed, watcher, tmp_path / "none")
+    assert verdict.good, verdict
+    restarted = Counter(line for line in logs(tmp_path).splitlines() if "interrupted" in line)
+    assert restarted, logs(tmp_path)
+
+
+def test_one_ray_cluster_inside_a_job(
+    slurm: Slurm, tmp_path: Path, undisturbed: dict[str, dict[str, object]]
+) -> None:
+    file = write_sweep(tmp_path, LONGER, claim=5.0)
+    job = submitted(slurm, "ray.sbatch", tmp_path)
+    code = job.wait(300)
+    assert code == 0, logs(tmp_path)
+    assert rows_of(file) == undisturbed
