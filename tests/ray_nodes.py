@@ -91,6 +91,13 @@ class Nodes:
             time.sleep(0.1)
         return self.nodes[-1]
 
+    def id_of(self, node: Node) -> str:
+        """Ray's name of it; of a cluster without tokens."""
+        from ray._raylet import GcsClient
+
+        found = GcsClient(address=self.address).get_all_node_info(timeout=10)
+        return next(id.hex() for id, about in found.items() if about.node_manager_address == node.host)
+
 
 @contextmanager
 def ray_nodes(

@@ -20,7 +20,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos import mlflow_rounds, ray_rounds, rounds, storage_rounds
+from tests.chaos import mlflow_rounds, node_rounds, ray_rounds, rounds, storage_rounds
 from tests.chaos.drivers import Stage, Zygote
 from tests.chaos.faults import FAULTS
 from tests.chaos.scene import Outcome, Scene
@@ -34,6 +34,7 @@ ROUNDS: dict[str, Callable[[Scene], Outcome]] = {
     "disk": storage_rounds.disk_round,
     "permission": storage_rounds.permission_round,
     "ray": ray_rounds.ray_round,
+    "nodes": node_rounds.nodes_round,
     "mlflow": mlflow_rounds.mlflow_round,
 }
 """By name, as `--only` takes them."""

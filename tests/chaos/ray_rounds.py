@@ -29,28 +29,28 @@ def ray_round(scene: Scene) -> Outcome:
     expected = scene.expect(body, options)
     file = write_sweep(scene.folder, body, **options)
     with Watcher(scene.folder / "results/chaos") as watcher:
-        driver = _start(scene.folder)
+        driver = start(scene.folder)
         ends = draw.sample(_ENDS, len(_ENDS))
         rest = iter(draw.sample(_REST + _REST, 2 * len(ends)))
         for kind in (kind for end in ends for kind in (next(rest), next(rest), end)):
             while not _trials_run(driver) and not done(file, expected):
-                driver = _start(scene.folder)
+                driver = start(scene.folder)
             if done(file, expected):
                 break
             time.sleep(draw.uniform(0.2, 2))
             if _strike(kind, driver, draw):
                 events[kind] += 1
-        _end(driver, 120)
+        end(driver, 120)
         with Stage(scene.folder, scene.zygotes, fault=scene.fault) as stage:
             finish(stage, 240)
     return Outcome(events, judge(file, expected, watcher, stage.diary))
 
 
-def _start(folder: Path) -> subprocess.Popen[bytes]:
+def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with open(folder / "output.txt", "ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "mica.cli", "run", "sweep.yaml"],
+            [sys.executable, "-m", "mica.cli", "run", "sweep.yaml", *options],
             cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
 
@@ -58,7 +58,7 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
 def _trials_run(driver: subprocess.Popen[bytes]) -> bool:
     """Wait until one runs, for before that there is little to break; False: the driver has ended."""
     while driver.poll() is None:
-        if _found(_LANE, driver):
+        if find(driver.pid):
             return True
         time.sleep(0.1)
     return False
@@ -67,7 +67,7 @@ def _trials_run(driver: subprocess.Popen[bytes]) -> bool:
 def _strike(kind: str, driver: subprocess.Popen[bytes], draw: random.Random) -> bool:
     """Do this to one of a driver's processes; False: there is none of its kind now."""
     title, number, for_a_while = _KINDS[kind]
-    found = _found(title, driver) if title else [driver.pid]
+    found = find(driver.pid, title) if title else [driver.pid]
     if not found or driver.poll() is not None:
         return False
     with suppress(ProcessLookupError):
@@ -76,7 +76,7 @@ def _strike(kind: str, driver: subprocess.Popen[bytes], draw: random.Random) -> 
             time.sleep(CLAIM * draw.uniform(1.2, 2))
             os.kill(found[-1], signal.SIGCONT)
     if not title and not for_a_while:
-        _end(driver, 60)
+        end(driver, 60)
     return True
 
 
@@ -100,9 +100,9 @@ _ENDS = [kind for kind, (title, _, for_a_while) in _KINDS.items() if title != _L
 _REST = [kind for kind in _KINDS if kind not in _ENDS]
 
 
-def _found(title: str, driver: subprocess.Popen[bytes]) -> list[int]:
-    """A driver's processes whose title holds this."""
-    return [pid for pid in descendants(driver.pid) if title in _title(pid)]
+def find(root: int, title: str = _LANE) -> list[int]:
+    """The processes below one whose title holds this; by default those that run trials."""
+    return [pid for pid in descendants(root) if title in _title(pid)]
 
 
 def _title(pid: int) -> str:
@@ -111,7 +111,7 @@ def _title(pid: int) -> str:
     return ""
 
 
-def _end(driver: subprocess.Popen[bytes], seconds: float) -> None:
+def end(driver: subprocess.Popen[bytes], seconds: float) -> None:
     """Wait for a driver's end; one that has none is killed, with all that it has started."""
     try:
         driver.wait(seconds)
