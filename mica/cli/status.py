@@ -9,6 +9,7 @@ from mica.cli.at_work import at_work_text
 from mica.cli.states import changed_json, changed_text
 from mica.sweep.results import Results
 from mica.sweep.store.driver import SignOfLife, at_work
+from mica.trial.record import Record
 from mica.wording import counted
 
 _SHOWN_FAILURES = 5
@@ -24,7 +25,7 @@ def status_of(results: Results) -> dict[str, Any]:
         "outcomes": dict(Counter(entry.outcome for entry in entries.values())),
         "missing": results.total - len(entries),
         "failures": {
-            key: {"trial": str(stored.record.spec), "error": entry.reason}
+            key: {"trial": str(stored.record.spec), "error": entry.reason, **_place_of(stored.record)}
             for key, entry in entries.items()
             if entry.outcome == "failed" and (stored := results.index.stored(key))
         },
@@ -32,6 +33,11 @@ def status_of(results: Results) -> dict[str, Any]:
         **changed_json(results),
         "changed_trials": {key: list(names) for key, names in results.changed.items()},
     }
+
+
+def _place_of(record: Record) -> dict[str, str | None]:
+    """Where to read more."""
+    return {"host": record.provenance.host, "log": record.provenance.log}
 
 
 def print_status(results: Results, console: Console) -> None:

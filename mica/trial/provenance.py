@@ -1,7 +1,9 @@
 """Where a trial ran, and how long its phases took."""
 
+import os
 import platform
 import socket
+import stat
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,6 +24,7 @@ def provenance(
     return Provenance(
         host=socket.gethostname(),
         device=name,
+        log=_log(),
         threads=torch.get_num_threads(),
         started=started.isoformat(timespec="seconds"),
         seconds_data=seconds_data,
@@ -35,6 +38,15 @@ def provenance(
             **({"numba": version("numba")} if find_spec("numba") else {}),
         },
     )
+
+
+def _log() -> str | None:
+    """The file behind this process's standard error: Ray gives each worker one, Slurm each task."""
+    try:
+        place = os.readlink("/proc/self/fd/2")
+    except OSError:  # only Linux tells
+        return None
+    return place if stat.S_ISREG(os.fstat(2).st_mode) else None
 
 
 class Clock:

@@ -11,7 +11,7 @@ from mica.trial.spec import TrialSpec
 Outcome = Literal["completed", "collapsed", "diverged", "failed"]
 """How a trial ended. Collapsed: no functional edge, not trained. Diverged: a loss was not finite."""
 
-RECORD_VERSION = 4
+RECORD_VERSION = 5
 """Raised when a field is added or changes its meaning; readers refuse versions that they do not know."""
 
 _PLACE = re.compile(r'^ *File "([^"<>]+)", line (\d+)', re.MULTILINE)
@@ -99,6 +99,9 @@ class Provenance(_Part):
         (), description="Every machine that trained it, in order, where a checkpoint was gone on from."
     )
     device: str = Field(description="Name of the GPU, or cpu.")
+    log: str | None = Field(
+        None, description="On that machine, the file that the process wrote to; null: a terminal, a pipe."
+    )
     threads: int = Field(description="CPU threads of the process.")
     started: str = Field(description="UTC, ISO 8601.")
     seconds_data: Seconds = Field(description="Seconds to decode or fetch the data set.")

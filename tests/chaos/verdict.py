@@ -17,7 +17,7 @@ from mica.sweep.store.tables import trials_table
 from tests.chaos import diary
 
 ASIDE = (
-    "host", "hosts", "device", "threads", "started", "remarks", "versions",
+    "host", "hosts", "device", "log", "threads", "started", "remarks", "versions",
     "seconds_data", "seconds_mask", "seconds_train",
 )  # fmt: skip
 """Columns of `trials` that say where and how long, and may differ."""

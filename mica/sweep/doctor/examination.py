@@ -44,7 +44,8 @@ def refuse_unfit(job: Job, trials: Collection[TrialSpec], connection: Connection
         if len(nodes) < 2:
             return []
         survey = _survey(_question(job, trials, data=False), nodes)
-        return [*alike(survey), *fits(survey, need_of(job.resources, trials))]
+        wait = job.times.nodes > 0
+        return [*alike(survey), *fits(survey, need_of(job.resources, trials), wait=wait)]
 
     if faults := [str(finding) for finding in connection.call(findings) if finding.level == "bad"]:
         raise UserError("\n".join(faults))
@@ -52,17 +53,17 @@ def refuse_unfit(job: Job, trials: Collection[TrialSpec], connection: Connection
 
 def _on_cluster(job: Job, trials: Collection[TrialSpec], shared: bool) -> list[Finding]:
     nodes, need = ray_survey.nodes(), need_of(job.resources, trials)
+    wait = shared and job.times.nodes > 0
     found: list[Finding] = []
     try:
-        data = check(trials, job.sources, need)
+        data = check(trials, job.sources, need, wait=True)
         largest = gpu_bytes(trials, data) if need["gpu"] else 0
         found.append(good("trials", "the data are decoded, and every network is traced"))
     except UserError as error:
         largest = 0
-        lines = (line for line in str(error).splitlines() if not line.startswith("resources: "))
-        found += [bad("trials", line, "mend that in the sweep file") for line in lines]
+        found += [bad("trials", line, "mend that in the sweep file") for line in str(error).splitlines()]
     survey = _survey(_question(job, trials, data=True), nodes)
-    found = [*alike(survey), *fits(survey, need, largest), *found]
+    found = [*alike(survey), *fits(survey, need, largest, wait=wait), *found]
     if shared:
         addresses = [node.address for node in nodes]
         found += openness(ray_survey.tokens_on(), ray_survey.dashboard(), addresses)

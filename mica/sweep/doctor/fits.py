@@ -20,19 +20,20 @@ _TOO_MANY_CPUS = "start Ray there with --num-cpus no larger than that"
 _NO_MEMORY = "raise `resources.cpu`, so that fewer run at a time"
 
 
-def fits(survey: Survey, need: Need, gpu_bytes: int = 0) -> list[Finding]:
+def fits(survey: Survey, need: Need, gpu_bytes: int = 0, *, wait: bool = False) -> list[Finding]:
     """What of the sweep's trials finds room where.
 
     Args:
         need: what a trial asks for.
         gpu_bytes: about what the largest network takes of a GPU's memory.
+        wait: nodes may come later.
     """
-    found = [*_room(survey, need)]
+    found = [*_room(survey, need, wait)]
     found += [*_made_up(survey, need), *_gpus(survey, need, gpu_bytes)]
     return [*found, *_cores(survey), *_memory(survey, need)]
 
 
-def _room(survey: Survey, need: Need) -> Iterator[Finding]:
+def _room(survey: Survey, need: Need, wait: bool) -> Iterator[Finding]:
     room = _trials(survey, need)
     if any(room.values()):
         each = ", ".join(f"{name} {count}" for name, count in room.items())
@@ -41,7 +42,7 @@ def _room(survey: Survey, need: Need) -> Iterator[Finding]:
     else:
         largest = {kind: max(getattr(at, kind) for at in survey.nodes.values()) for kind in need}
         said = f"a trial asks for {_amounts(need)}; the largest node has {_amounts(largest)}"
-        yield bad("room", said, _NO_ROOM)
+        yield note("room", f"{said}: the sweep waits for another") if wait else bad("room", said, _NO_ROOM)
 
 
 def _made_up(survey: Survey, need: Need) -> Iterator[Finding]:

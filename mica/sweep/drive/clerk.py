@@ -91,6 +91,8 @@ class Clerk:
         """What a trial takes, by those that ended last."""
         self._until: float | None = None
         """When those that run have had their time to stop; None: they go on."""
+        self._alone_since: float | None = None
+        """Since when there is no lane."""
         self._leaving = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="mica-clerk", daemon=True)
@@ -175,6 +177,7 @@ class Clerk:
             )
         for reason in news.deaths:
             log.warning("a worker died, another takes its place: %s", reason)
+        self._look_for_lanes(news)
         if news.broken and news.deaths:
             self._stopping.stop(SweepIncomplete(f"workers cannot start: {news.deaths[-1]}"))
         if news.seconds is not None:
@@ -190,6 +193,16 @@ class Clerk:
                 self._source.lose(spec)
             else:
                 self._hear(record)
+
+    def _look_for_lanes(self, news: News) -> None:
+        """Say that no node has room, and give up after the time that the sweep's file gives."""
+        now, patience = time.monotonic(), self._job.times.nodes
+        if news.lanes or not patience:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = now
+        elif now - self._alone_since > patience:
+            self._stopping.stop(SweepIncomplete(f"no node has had room for a trial for {patience:,.0f} s"))
 
     def _running(self, at: At) -> Running:
         spec, report = self._out[at.report.key], at.report

@@ -168,11 +168,12 @@ def room(need: Need) -> int:
 
 
 def check(
-    trials: Collection[TrialSpec], sources: Mapping[str, DataSource], need: Need
+    trials: Collection[TrialSpec], sources: Mapping[str, DataSource], need: Need, *, wait: bool = False
 ) -> dict[str, ray.ObjectRef]:
     """See `Executor.check`; returns data set's label → the decoded data set in Ray's memory, once a node.
 
     It is decoded where it was found, on the driver's node; each other node that runs trials fetches it once.
+    `wait`: nodes that have room for a trial may come later.
     """
     near = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     load, find_faults = (
@@ -184,7 +185,7 @@ def check(
     for label in dict.fromkeys(spec.data.label for spec in kinds):
         data[label] = load.remote(sources[label])
         found.append(find_faults.remote(data[label], [spec for spec in kinds if spec.data.label == label]))
-    faults = _lacking(need)
+    faults = [] if wait else _lacking(need)
     for answer in found:
         try:
             faults += ray.get(answer)
@@ -216,7 +217,10 @@ def _lacking(need: Need) -> list[str]:
     have, wanted = (
         ", ".join(f"{amount:g} {kind}" for kind, amount in amounts.items()) for amounts in (largest, need)
     )
-    return [f"resources: a trial asks for {wanted}; the largest node has {have}"]
+    return [
+        f"resources: a trial asks for {wanted}; the largest node has {have} (where nodes join when they are "
+        "asked for, `times: {nodes: 1800}` waits for them)"
+    ]
 
 
 def _load(source: DataSource) -> Dataset:

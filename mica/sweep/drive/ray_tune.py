@@ -75,7 +75,8 @@ class RayTune:
     def _check(self, trials: Collection[TrialSpec]) -> None:
         # As found once, whatever nodes are lost later.
         self._need = need_of(self._job.resources, trials)
-        self._data = check(trials, self._job.sources, self._need)
+        wait = self._connection.grows and self._job.times.nodes > 0
+        self._data = check(trials, self._job.sources, self._need, wait=wait)
 
     def _run(
         self,

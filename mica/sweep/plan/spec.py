@@ -142,6 +142,10 @@ class Times(BaseModel):
         900,
         description="A trial without progress for so long, and for ten of its own steps, is started anew.",
     )
+    nodes: Annotated[float, Field(ge=0, le=10_000_000, strict=True)] = Field(
+        0,
+        description="A cluster none of whose nodes has room for a trial is waited for so long; 0: refused.",
+    )
 
 
 class Home(BaseModel):
