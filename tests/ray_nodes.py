@@ -80,7 +80,8 @@ class Nodes:
         with open(log, "wb") as output:
             process = subprocess.Popen(
                 [*before, _RAY, "start", "--block", *where, f"--num-cpus={cpus}",
-                 f"--object-store-memory={_MEMORY}", f"--temp-dir={self.folder}/ray", *options],
+                 f"--object-store-memory={_MEMORY}", f"--temp-dir={self.folder}/ray",
+                 f"--dashboard-agent-listen-port={free_port()}", *options],
                 stdout=output, stderr=output, start_new_session=True, cwd="/",
                 env={**self.environment, **(environment or {})},
             )  # fmt: skip

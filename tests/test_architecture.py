@@ -39,9 +39,8 @@ CORE = FLOOR["mica.trial"]
 """The highest floor that runs a trial in one process, with no Ray, MLflow, YAML or terminal."""
 
 ONLY_HERE = {
-    "ray": {
-        f"mica.sweep.drive.{name}" for name in ("lane", "ray_cluster", "ray_nodes", "ray_survey", "ray_tune")
-    },
+    "ray": {"mica.sweep.drive.lane"}
+    | {f"mica.sweep.drive.ray_{name}" for name in ("cluster", "desk", "lanes", "nodes", "survey", "tune")},
     "mlflow": {"mica.sweep.track.runs"},
     "yaml": {"mica.sweep.plan.bounded_yaml", "mica.sweep.plan.yaml_file"},
     "click": {"mica.report.report"}

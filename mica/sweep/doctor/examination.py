@@ -13,7 +13,7 @@ from mica.sweep.doctor.node import Question, examine, look_around, probe_path
 from mica.sweep.doctor.services import mlflow_finding, openness
 from mica.sweep.drive import ray_survey
 from mica.sweep.drive.executor import Job
-from mica.sweep.drive.ray_cluster import Connection, check, cluster, gpu_bytes, need_of
+from mica.sweep.drive.ray_cluster import Connection, check, cluster, gpu_bytes, shares
 from mica.sweep.drive.ray_survey import Node, ask_each
 from mica.sweep.drive.user_code import modules_of
 from mica.trial.spec import TrialSpec
@@ -45,18 +45,18 @@ def refuse_unfit(job: Job, trials: Collection[TrialSpec], connection: Connection
             return []
         survey = _survey(_question(job, trials, data=False), nodes)
         wait = job.times.nodes > 0
-        return [*alike(survey), *fits(survey, need_of(job.resources, trials), wait=wait)]
+        return [*alike(survey), *fits(survey, shares(job.resources, trials)[0].need, wait=wait)]
 
     if faults := [str(finding) for finding in connection.call(findings) if finding.level == "bad"]:
         raise UserError("\n".join(faults))
 
 
 def _on_cluster(job: Job, trials: Collection[TrialSpec], shared: bool) -> list[Finding]:
-    nodes, need = ray_survey.nodes(), need_of(job.resources, trials)
+    nodes, need = ray_survey.nodes(), shares(job.resources, trials)[0].need
     wait = shared and job.times.nodes > 0
     found: list[Finding] = []
     try:
-        data = check(trials, job.sources, need, wait=True)
+        data = check(trials, job.sources, [need], wait=True)
         largest = gpu_bytes(trials, data) if need["gpu"] else 0
         found.append(good("trials", "the data are decoded, and every network is traced"))
     except UserError as error:

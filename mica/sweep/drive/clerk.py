@@ -54,6 +54,8 @@ class Course:
     """How many there may be by now: those that are there, and as many more as would find work."""
     dry: bool = False
     """There will be no more trials, so no more lanes either."""
+    broken: bool = False
+    """It is over because something was raised."""
     over: bool = False
     """Every trial has ended; or the sweep has to stop, and those that ran have gone back."""
 
@@ -130,7 +132,7 @@ class Clerk:
                     self._leaving.wait(_BARE_PERIOD if bare else _PERIOD)
         except BaseException as error:
             self._error = error
-            self.course.over = True
+            self.course.broken = self.course.over = True
 
     def _ended(self, news: News) -> bool:
         if self._stopping.reason is None:
@@ -155,7 +157,7 @@ class Clerk:
 
     @property
     def _dry(self) -> bool:
-        return self._source.over and not self._again
+        return self._source.over() and not self._again
 
     def _asked(self, number: int) -> Iterator[TrialSpec]:
         for _ in range(number):

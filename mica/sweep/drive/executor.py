@@ -7,7 +7,7 @@ from typing import Protocol
 
 from mica.data import DataSource
 from mica.sweep.drive.progress import Running
-from mica.sweep.drive.source import Source
+from mica.sweep.drive.source import Source, Wanted, any_trial
 from mica.sweep.drive.stopping import Stopping
 from mica.sweep.plan.spec import Resources, Times
 from mica.sweep.store.records import Store
@@ -58,16 +58,43 @@ class Executor(Protocol):
         """
 
 
-def need_among(resources: Resources, trials: Iterable[TrialSpec], gpus: float) -> Need:
-    """What each of these trials gets where there are so many GPUs.
+@dataclass(frozen=True)
+class Share:
+    """Trials that get the same."""
+
+    need: Need
+    wanted: Wanted
+    """Which of the sweep's trials these are."""
+
+
+def shares_of(resources: Resources, trials: Collection[TrialSpec], gpus: float) -> list[Share]:
+    """What each of these trials gets where there are so many GPUs; those that get most first.
 
     `gpu: auto` is one GPU where there are any and something trains. Masks alone need none: as many are
-    made at a time as there are cores.
+    made at a time as there are cores, on nodes without GPUs too.
     """
-    gpu = resources.gpu
-    if gpu == "auto":
-        gpu = 1.0 if gpus and any(spec.protocol.epochs for spec in trials) else 0.0
+    gpu = (1.0 if gpus else 0.0) if resources.gpu == "auto" else resources.gpu
+    trains = {_trains(spec) for spec in trials}
+    if gpu and trains == {True, False}:
+        return [Share(_need(resources, gpu), _trains), Share(_need(resources, 0.0), _makes_a_mask)]
+    return [Share(_need(resources, gpu if True in trains else 0.0), any_trial)]
+
+
+def need_among(resources: Resources, trials: Collection[TrialSpec], gpus: float) -> Need:
+    """The most that one of these trials gets."""
+    return shares_of(resources, trials, gpus)[0].need
+
+
+def _need(resources: Resources, gpu: float) -> Need:
     return {"cpu": resources.cpu, "gpu": gpu}
+
+
+def _trains(spec: TrialSpec) -> bool:
+    return spec.protocol.epochs > 0
+
+
+def _makes_a_mask(spec: TrialSpec) -> bool:
+    return not _trains(spec)
 
 
 def fitting(node: Mapping[str, float], need: Need) -> int:

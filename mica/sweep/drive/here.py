@@ -67,7 +67,7 @@ class Here:
             _threads(threads_of(self._need)),
             Telling(watch.pulse, watch.tell),
         ):
-            while not (stopping.reason or source.over):
+            while not (stopping.reason or source.over()):
                 if (spec := source.ask()) is None:  # other drivers run the rest
                     time.sleep(_WAIT_SECONDS)
                     continue

@@ -32,23 +32,25 @@ class Lane(tune.Trainable):  # type: ignore[misc]
     def setup(
         self,
         config: dict[str, Any],
-        desk: Any,
+        desks: list[Any],
+        needs: list[Need],
         sweep: str,
         store: Store,
         data: dict[str, ray.ObjectRef],
-        need: Need,
         times: Times,
     ) -> None:
+        """`config`: the lane's number, and that of its line, whose desk and need are its own."""
         import torch
 
         from mica.trial.device import checked_device
 
+        desk, need = desks[config["line"]], needs[config["line"]]
         torch.set_num_threads(threads_of(need))
         self.desk, self.sweep, self.store, self.data = desk, sweep, store, data
         self.times = times
         # A broken GPU must not be handed trial after trial.
         self.device = checked_device(device_of(need))
-        if 0 < need["gpu"] < 1:
+        if self.device != "cpu" and need["gpu"] < 1:
             torch.cuda.set_per_process_memory_fraction(need["gpu"])
         self.pulse, self.terminated = Pulse(), False
         self.hears = threading.current_thread() is threading.main_thread()

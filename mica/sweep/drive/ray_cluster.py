@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from mica.data import Dataset, DataSource
 from mica.errors import UserError
 from mica.sweep.drive.children import Process, descendants, end
-from mica.sweep.drive.executor import Need, fitting, need_among, one_of_each_kind
+from mica.sweep.drive.executor import Need, Share, fitting, one_of_each_kind, shares_of
 from mica.sweep.drive.ray_health import Health, check_reachable, unreachable
 from mica.sweep.drive.ray_thread import RayThread
 from mica.sweep.drive.signals import hear_again, put_off
@@ -157,9 +157,9 @@ def _disconnect(thread: RayThread, before: list[Process]) -> None:
         thread.end()
 
 
-def need_of(resources: Resources, trials: Iterable[TrialSpec]) -> Need:
+def shares(resources: Resources, trials: Collection[TrialSpec]) -> list[Share]:
     """What each of these trials gets on this cluster."""
-    return need_among(resources, trials, ray.cluster_resources().get("GPU", 0))
+    return shares_of(resources, trials, ray.cluster_resources().get("GPU", 0))
 
 
 def room(need: Need) -> int:
@@ -168,7 +168,11 @@ def room(need: Need) -> int:
 
 
 def check(
-    trials: Collection[TrialSpec], sources: Mapping[str, DataSource], need: Need, *, wait: bool = False
+    trials: Collection[TrialSpec],
+    sources: Mapping[str, DataSource],
+    needs: Sequence[Need],
+    *,
+    wait: bool = False,
 ) -> dict[str, ray.ObjectRef]:
     """See `Executor.check`; returns data set's label → the decoded data set in Ray's memory, once a node.
 
@@ -185,7 +189,7 @@ def check(
     for label in dict.fromkeys(spec.data.label for spec in kinds):
         data[label] = load.remote(sources[label])
         found.append(find_faults.remote(data[label], [spec for spec in kinds if spec.data.label == label]))
-    faults = [] if wait else _lacking(need)
+    faults = [] if wait else [fault for need in needs for fault in _lacking(need)]
     for answer in found:
         try:
             faults += ray.get(answer)

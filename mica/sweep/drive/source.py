@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from mica.sweep.store.claims import Claims
@@ -13,10 +14,19 @@ from mica.trial.spec import TrialSpec
 log = logging.getLogger(__name__)
 
 
+Wanted = Callable[[TrialSpec], bool]
+"""Which trials somebody asks for."""
+
+
+def any_trial(spec: TrialSpec) -> bool:
+    """All of them."""
+    return True
+
+
 class Source(Protocol):
     """Gives out trials, one after the other, and is told of each that it gave what became of it."""
 
-    def ask(self) -> TrialSpec | None:
+    def ask(self, wanted: Wanted = any_trial) -> TrialSpec | None:
         """The trial to run next; None when there is none now."""
 
     def tell(self, record: Record) -> None:
@@ -25,8 +35,7 @@ class Source(Protocol):
     def lose(self, spec: TrialSpec) -> None:
         """A trial has ended, and its record could not be written: it is to be given again."""
 
-    @property
-    def over(self) -> bool:
+    def over(self, wanted: Wanted = any_trial) -> bool:
         """Whether there is nothing to ask for any more, whatever may be told."""
 
 
@@ -58,10 +67,10 @@ class GridSource:
         self._away_since: float | None = None
         """Since when no claim can be written."""
 
-    def ask(self) -> TrialSpec | None:
+    def ask(self, wanted: Wanted = any_trial) -> TrialSpec | None:
         """See `Source`."""
         self._look()
-        while (key := self._claimed()) is not None:
+        while (key := self._claimed(wanted)) is not None:
             spec = self._left.pop(key)
             if not self._index.failed_anew(key):
                 return spec
@@ -78,15 +87,14 @@ class GridSource:
         self._left[spec.key] = spec
         self._claims.drop([spec.key])
 
-    @property
-    def over(self) -> bool:
+    def over(self, wanted: Wanted = any_trial) -> bool:
         """See `Source`."""
-        return not self._left
+        return not any(map(wanted, self._left.values()))
 
-    def _claimed(self) -> str | None:
+    def _claimed(self, wanted: Wanted) -> str | None:
         """The first of those left that nobody else is at, now claimed."""
-        for key in self._left:
-            if self._claims.free(key) and self._take(key):
+        for key, spec in self._left.items():
+            if wanted(spec) and self._claims.free(key) and self._take(key):
                 return key
             if self._clock() < self._next_try:
                 break
@@ -128,3 +136,30 @@ class GridSource:
             )
         if ended:
             self._hear(ended)
+
+
+class Part:
+    """The trials of one kind out of a source that several threads ask."""
+
+    def __init__(self, source: Source, wanted: Wanted, lock: AbstractContextManager[object]) -> None:
+        self._source, self._wanted, self._lock = source, wanted, lock
+
+    def ask(self, wanted: Wanted = any_trial) -> TrialSpec | None:
+        """See `Source`."""
+        with self._lock:
+            return self._source.ask(lambda spec: self._wanted(spec) and wanted(spec))
+
+    def tell(self, record: Record) -> None:
+        """See `Source`."""
+        with self._lock:
+            self._source.tell(record)
+
+    def lose(self, spec: TrialSpec) -> None:
+        """See `Source`."""
+        with self._lock:
+            self._source.lose(spec)
+
+    def over(self, wanted: Wanted = any_trial) -> bool:
+        """See `Source`."""
+        with self._lock:
+            return self._source.over(lambda spec: self._wanted(spec) and wanted(spec))

@@ -14,6 +14,7 @@ from mica.sweep.drive.clerk import Clerk, Course, row_of
 from mica.sweep.drive.desk import Desk, Ended
 from mica.sweep.drive.executor import Job
 from mica.sweep.drive.progress import Place, Report, Running
+from mica.sweep.drive.source import Wanted, any_trial
 from mica.sweep.drive.stopping import Stopping
 from mica.sweep.plan.spec import Resources, Times
 from mica.sweep.store.records import Store
@@ -29,7 +30,7 @@ class Listed:
     def __init__(self, trials: list[TrialSpec]) -> None:
         self._left = trials
 
-    def ask(self) -> TrialSpec | None:
+    def ask(self, wanted: Wanted = any_trial) -> TrialSpec | None:
         return self._left.pop(0) if self._left else None
 
     def tell(self, record: Record) -> None:
@@ -38,8 +39,7 @@ class Listed:
     def lose(self, spec: TrialSpec) -> None:
         self._left.append(spec)
 
-    @property
-    def over(self) -> bool:
+    def over(self, wanted: Wanted = any_trial) -> bool:
         return not self._left
 
 

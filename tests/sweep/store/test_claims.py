@@ -370,7 +370,7 @@ class TestGridSource:
         assert sorted(given) == sorted(trials)
         clock.now += 60
         assert one.ask() is None and two.ask() is None
-        assert one.over and two.over
+        assert one.over() and two.over()
         assert sorted(of_two) == sorted(given[1::2]) and sorted(of_one) == sorted(given[::2])
         assert place.list(CLAIMS) == []
 
@@ -380,13 +380,13 @@ class TestGridSource:
         (dead, _, _), (own, _, heard) = (self.source(place, trials, clock) for _ in range(2))
         while dead.ask() is not None:
             pass
-        assert own.ask() is None and not own.over
+        assert own.ask() is None and not own.over()
         for _ in range(6):
             clock.now += SECONDS / 6
             assert own.ask() is None
         clock.now += SECONDS / 6
         assert {spec.key for _ in trials if (spec := own.ask())} == set(trials)
-        assert own.over and not heard
+        assert own.over() and not heard
 
     def test_a_failure_of_another_s_is_the_end_of_its_trial(
         self, place: Folder, trials: dict[str, TrialSpec], clock: Clock
@@ -410,7 +410,7 @@ class TestGridSource:
         for source, spec in given.items():
             assert spec is not None
             source.lose(spec)
-            assert not source.over
+            assert not source.over()
         clock.now += 2
         again = [two.ask() for _ in range(3)]
         assert {spec and spec.key for spec in again} == {
