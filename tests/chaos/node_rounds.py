@@ -17,7 +17,7 @@ from tests.chaos.verdict import Watcher, judge
 from tests.ray_nodes import Node, Nodes, ray_nodes
 
 _USED_SECONDS = 60.0
-"""Within so long a node that has joined has a process that runs trials; where nothing else runs, within 10."""
+"""Within so long a node that has joined has a process that runs trials; on a quiet machine, within 10."""
 _DRAIN_SECONDS = 30
 """Between the warning that a node goes, and its end."""
 
