@@ -7,7 +7,7 @@ BIN := .venv/bin
 help:
 	@echo "make quickstart   install, run sweeps/quickstart.yaml, show the paper's central result (5 minutes)"
 	@echo "make test         install, run the tests"
-	@echo "make test-services   those against a real MLflow server over PostgreSQL, which must be installed"
+	@echo "make test-services   those against real PostgreSQL, Slurm, ssh and Ray clusters: README.md lists what they need"
 	@echo "make lint         install, check style (ruff) and types (mypy --strict)"
 	@echo "make clean        remove the virtual environment"
 
@@ -24,7 +24,7 @@ quickstart: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2
 
-# Not part of `make test`: they need Debian's package postgresql, and fail without it.
+# Not part of `make test`: they need root and some of Debian's packages, and fail without them.
 test-services: .venv/installed
 	$(BIN)/python -m pytest tests/services
 
