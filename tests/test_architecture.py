@@ -40,7 +40,10 @@ CORE = FLOOR["mica.trial"]
 
 ONLY_HERE = {
     "ray": {"mica.sweep.drive.lane"}
-    | {f"mica.sweep.drive.ray_{name}" for name in ("cluster", "desk", "lanes", "nodes", "survey", "tune")},
+    | {
+        f"mica.sweep.drive.ray_{name}"
+        for name in ("cluster", "desk", "lanes", "neighbours", "nodes", "survey", "tune")
+    },
     "mlflow": {"mica.sweep.track.runs"},
     "yaml": {"mica.sweep.plan.bounded_yaml", "mica.sweep.plan.yaml_file"},
     "click": {"mica.report.report"}

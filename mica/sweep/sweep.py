@@ -268,6 +268,5 @@ def _executor(job: Job, trials: Iterable[TrialSpec], here: bool, address: str | 
     from mica.sweep.drive.ray_tune import RayTune
 
     with cluster(address, modules_of(trials)) as connection:
-        if connection.grows:
-            refuse_unfit(job, list(trials), connection)
+        refuse_unfit(job, list(trials), connection)
         yield RayTune(job, connection)

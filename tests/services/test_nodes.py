@@ -150,3 +150,21 @@ def test_made_up_gpus_are_filled_and_a_node_without_makes_the_masks(tmp_path: Pa
     assert most[with_gpu.host] >= 4, "four trials share the GPU"
     assert most[without.host] >= 1
     assert len(rows_of(file)) == 3 * (4 + 9)
+
+
+def test_a_sweep_that_starts_later_gets_its_part(tmp_path: Path) -> None:
+    """The first has work for minutes and lanes on both nodes; the second is through long before it."""
+    for name, seeds in (("first", 30), ("second", 1)):
+        write_sweep(tmp_path / name, MLP.replace("epochs: 12", "epochs: 60"), seeds=seeds)
+    with ray_nodes() as nodes:
+        joined = [nodes.add(), nodes.add()]
+        first = start(tmp_path / "first", "--address", nodes.address)
+        while not all(find(node.process.pid) for node in joined):
+            assert first.poll() is None, (tmp_path / "first/output.txt").read_text()
+            time.sleep(0.1)
+        second = start(tmp_path / "second", "--address", nodes.address)
+        end(second, 200)
+        assert second.returncode == 0 and first.poll() is None
+        first.terminate()
+        end(first, 60)
+    assert len(rows_of(tmp_path / "second/sweep.yaml")) == 7

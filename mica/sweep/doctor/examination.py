@@ -1,5 +1,6 @@
 """The whole examination: every node, what trials need, and what else a sweep talks to."""
 
+import logging
 import time
 from collections.abc import Collection
 from contextlib import suppress
@@ -17,6 +18,8 @@ from mica.sweep.drive.ray_cluster import Connection, check, cluster, gpu_bytes, 
 from mica.sweep.drive.ray_survey import Node, ask_each
 from mica.sweep.drive.user_code import modules_of
 from mica.trial.spec import TrialSpec
+
+log = logging.getLogger(__name__)
 
 
 def examine_sweep(
@@ -37,17 +40,23 @@ def examine_sweep(
 
 
 def refuse_unfit(job: Job, trials: Collection[TrialSpec], connection: Connection) -> None:
-    """The quick part, before a sweep starts on several nodes: raises `UserError` with all that is bad."""
+    """The quick part, before a sweep starts on several nodes or on GPUs.
+
+    Raises `UserError` with all that is bad; what is worth knowing of GPUs is logged.
+    """
 
     def findings() -> list[Finding]:
-        nodes = ray_survey.nodes()
-        if len(nodes) < 2:
+        nodes, need = ray_survey.nodes(), shares(job.resources, trials)[0].need
+        if len(nodes) < 2 and not need["gpu"]:
             return []
         survey = _survey(_question(job, trials, data=False), nodes)
-        wait = job.times.nodes > 0
-        return [*alike(survey), *fits(survey, shares(job.resources, trials)[0].need, wait=wait)]
+        return [*alike(survey), *fits(survey, need, wait=job.times.nodes > 0)]
 
-    if faults := [str(finding) for finding in connection.call(findings) if finding.level == "bad"]:
+    found = connection.call(findings)
+    for finding in found:
+        if (finding.level, finding.what) == ("note", "GPUs"):
+            log.warning("%s", finding)
+    if faults := [str(finding) for finding in found if finding.level == "bad"]:
         raise UserError("\n".join(faults))
 
 

@@ -136,8 +136,15 @@ def _memory() -> int:
 def _gpus() -> tuple[Gpu, ...]:
     import torch
 
-    found = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
-    return tuple(Gpu(name=each.name, memory=each.total_memory) for each in found)
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""  # by Ray, from a task that asks for none
+    if hidden:
+        del os.environ["CUDA_VISIBLE_DEVICES"]
+    try:
+        found = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+        return tuple(Gpu(name=each.name, memory=each.total_memory) for each in found)
+    finally:
+        if hidden:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def _mps() -> bool:

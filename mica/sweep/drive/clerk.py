@@ -125,7 +125,8 @@ class Clerk:
                 self._pass_on(news)
                 each = row_of(self._seconds)
                 waiting = news.waiting + self._top_up(max(1, news.lanes) * each - news.waiting)
-                self.course.lanes = news.lanes + math.ceil(waiting / each)
+                useful = news.lanes + math.ceil(waiting / each)
+                self.course.lanes = useful if news.limit is None else min(useful, news.limit)
                 self.course.over = self.course.over or last or self._ended(news)
                 if not self.course.over:
                     bare = not news.waiting and not self.course.dry

@@ -68,6 +68,8 @@ class News:
     """What the trials that ended took, on average; None: none ended."""
     broken: bool
     """Workers die one after the other before they take a trial."""
+    limit: int | None = None
+    """How many lanes it may have while other sweeps wait for theirs; None: nobody does."""
     running: list[At] = field(default_factory=list)
     stalled: list[Stalled] = field(default_factory=list)
     """Each is told once."""
@@ -102,6 +104,7 @@ class Desk:
         self._waiting: deque[Packed] = deque()
         self._closed = self._stopped = False
         self._draining: frozenset[str] = frozenset()
+        self._limit: int | None = None
         self._killed: set[int] = set()
         """Lanes whose worker was given up, and whose death will be told."""
         self._workers: dict[int, _Worker] = {}
@@ -131,6 +134,18 @@ class Desk:
         """These nodes will be gone soon: what runs there is to stop, and goes on elsewhere."""
         self._draining = frozenset(nodes)
 
+    def allow(self, lanes: int | None) -> None:
+        """So many lanes at most, for other sweeps wait: what is above that leaves after its trial."""
+        self._limit = lanes
+
+    @property
+    def _crowded(self) -> bool:
+        return self._limit is not None and len(self._workers) > self._limit
+
+    def waits(self) -> bool:
+        """Whether a lane more would find a trial."""
+        return bool(self._waiting)
+
     def died(self, lane: int, reason: str) -> None:
         """A lane's worker died: the trial that it was at, and no other, is blamed."""
         if lane in self._killed:
@@ -154,6 +169,7 @@ class Desk:
             len(self._workers),
             seconds,
             broken,
+            self._limit,
             running,
             stalled,
         )
@@ -175,7 +191,7 @@ class Desk:
         at = self._workers.get(worker)
         if at is None:  # it was given up as dead, and its trial with it
             return "leave"
-        if at.place.node in self._draining:
+        if at.place.node in self._draining or self._crowded:
             del self._workers[worker]
             return "leave"
         if self._waiting:

@@ -80,7 +80,7 @@ class RayTune:
                     scratch = opened.enter_context(scratch_folder())
                     lines = []
                     for share in self._shares:
-                        desk = RemoteDesk(1 + _WORKER_DEATHS, self._job.times.stall)
+                        desk = RemoteDesk(1 + _WORKER_DEATHS, self._job.times.stall, share.need)
                         clerks.append(self._clerk(share, desk, told, stopping, again))
                         most = None if self._connection.grows else room(share.need)
                         lines.append(Line(share.need, desk, opened.enter_context(clerks[-1]), most))

@@ -203,3 +203,18 @@ def test_a_stalled_trial_alone_is_blamed_and_its_worker_gone() -> None:
     desk.news()
     assert desk.news().ended == []  # told with the news before
     assert desk.take(desk.enter(2, THERE)) == "wait", "given up after as many attempts as a death"
+
+
+def test_lanes_above_what_is_allowed_leave_after_their_trial() -> None:
+    desk = Desk(attempts=1)
+    desk.add([(name, b"") for name in "abcd"])
+    first, second = desk.enter(1), desk.enter(2)
+    assert [desk.take(first), desk.take(second)] == [("a", b""), ("b", b"")]
+    desk.allow(1)
+    assert desk.waits()
+    assert desk.take(first, Ended("a", "stored")) == "leave"
+    assert desk.take(second, Ended("b", "stored")) == ("c", b"")
+    assert (desk.news().lanes, desk.news().limit) == (1, 1)
+    desk.allow(None)
+    assert desk.take(desk.enter(3)) == ("d", b"")
+    assert not desk.waits()
