@@ -75,13 +75,15 @@ class Connection:
 
     def _connected(self) -> Experiment:
         path = self._file
-        if path is None or database.has_header(path):
-            try:
-                return Experiment(self._spelled(), self._sweep)
-            except Exception as error:
-                if path is None or database.why_spoilt(path, str(error)) is None:
-                    raise
-        with database.lock(path):
+        if path is None:
+            return Experiment(self._spelled(), self._sweep)
+        with database.lock(path):  # of several processes one makes the tables
+            if database.has_header(path):
+                try:
+                    return Experiment(self._spelled(), self._sweep)
+                except Exception as error:
+                    if database.why_spoilt(path, str(error)) is None:
+                        raise
             return self._mended(path)
 
     def _mended(self, path: Path) -> Experiment:

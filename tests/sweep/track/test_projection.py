@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mica.sweep.store.layout import RECORDS
 from mica.sweep.track import projection
 from mica.sweep.track.projection import Projection, Tally, default_uri
 from mica.sweep.track.runs import Experiment
@@ -207,7 +208,8 @@ def test_what_another_process_deletes_is_shown_again(uri: str, sweep: str) -> No
 
 
 def test_of_four_processes_that_race_one_run_a_trial_stays(tmp_path: Path, sweep: str) -> None:
-    """A new database too: all four want to make it."""
+    """A new database too: all four want to make it, beside a store's records."""
+    (tmp_path / RECORDS).mkdir()
     uri = default_uri(tmp_path)
     race(uri, sweep, records=4)
     found = by_key(uri, sweep)
