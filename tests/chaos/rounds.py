@@ -57,7 +57,8 @@ def _strike(
     events[name] += 1
     disturb(stage, driver, kind)
     if kind == "SIGSTOP":
-        wake.append((time.monotonic() + CLAIM * draw.uniform(1.2, 2), driver))
+        wake.append((time.monotonic() + CLAIM * draw.uniform(1.5, 3), driver))
+        time.sleep(CLAIM * draw.uniform(0, 2))  # who takes its trials over has to see it silent for a claim
     else:
         driver.wait(8)
 
