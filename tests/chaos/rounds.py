@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,25 @@ def drivers_round(scene: Scene) -> Outcome:
                 _strike(draw, draw.choice(awake), events, wake, stage, crowd=number)
             while len(running(stage)) < number:
                 stage.start(slow, clock=_clock(draw, events, scene))
-        for _, driver in wake:
-            driver.send(signal.SIGCONT)
+        _sleep_through(stage, [driver for _, driver in wake], events, lambda: done(file, expected))
         finish(stage)
     return Outcome(events, judge(file, expected, watcher, stage.diary))
+
+
+def _sleep_through(
+    stage: Stage, stopped: list[Driver], events: Counter[str], over: Callable[[], bool]
+) -> None:
+    """One more is stopped, and all that are wake up when the others have done everything, their trials too."""
+    awake = [driver for driver in running(stage) if driver not in stopped]
+    if len(awake) > 1 and not over():
+        disturb(stage, awake[0], "SIGSTOP")
+        stopped.append(awake[0])
+        events["driver SIGSTOP"] += 1
+    until = time.monotonic() + 20 * CLAIM
+    while len(awake) > 1 and not over() and time.monotonic() < until:
+        time.sleep(0.1)
+    for driver in stopped:
+        driver.send(signal.SIGCONT)
 
 
 def _strike(
@@ -58,7 +74,6 @@ def _strike(
     disturb(stage, driver, kind)
     if kind == "SIGSTOP":
         wake.append((time.monotonic() + CLAIM * draw.uniform(1.5, 3), driver))
-        time.sleep(CLAIM * draw.uniform(0, 2))  # who takes its trials over has to see it silent for a claim
     else:
         driver.wait(8)
 
