@@ -50,14 +50,15 @@ def drivers_round(scene: Scene) -> Outcome:
 def _sleep_through(
     stage: Stage, stopped: list[Driver], events: Counter[str], over: Callable[[], bool]
 ) -> None:
-    """One more is stopped, and all that are wake up when the others have done everything, their trials too."""
+    """One more is stopped if it can be, and all that are wake up when the others have done everything."""
+    time.sleep(1.5)  # who was started last is at a trial then
     awake = [driver for driver in running(stage) if driver not in stopped]
     if len(awake) > 1 and not over():
         disturb(stage, awake[0], "SIGSTOP")
-        stopped.append(awake[0])
+        stopped.append(awake.pop(0))
         events["driver SIGSTOP"] += 1
     until = time.monotonic() + 20 * CLAIM
-    while len(awake) > 1 and not over() and time.monotonic() < until:
+    while awake and stopped and not over() and time.monotonic() < until:
         time.sleep(0.1)
     for driver in stopped:
         driver.send(signal.SIGCONT)
