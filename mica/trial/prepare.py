@@ -86,6 +86,10 @@ def input_shape(model: str, image_shape: tuple[int, int, int]) -> tuple[int, int
 
 
 def network_of(spec: TrialSpec, dataset: Dataset) -> tuple[nn.Module, LayerGraph]:
+    """The trial's network with its initial weights, dense, and its graph.
+
+    Raises `UserError` when it cannot be traced, or does not answer with one number a class.
+    """
     shape = input_shape(spec.model.name, dataset.image_shape)
     model = build(spec.model, input_shape=shape, classes=dataset.classes, seed=spec.seed)
     graph = trace(model, shape)
