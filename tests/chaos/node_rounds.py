@@ -1,6 +1,5 @@
 """Rounds on a cluster of several nodes: one is killed, one is drained and taken away, one joins."""
 
-import os
 import random
 import subprocess
 import sys
@@ -18,28 +17,25 @@ from tests.chaos.verdict import Watcher, judge
 from tests.ray_nodes import Node, Nodes, ray_nodes
 
 _USED_SECONDS = 60.0
-"""Within so long a node that has joined has a process that runs trials; on a quiet machine, within 10."""
-_NICE = 15
+"""Within so long a node that has joined runs trials; within 10, where it has a core of its own."""
 _DRAIN_SECONDS = 30
 """Between the warning that a node goes, and its end."""
 
 
 def nodes_round(scene: Scene) -> Outcome:
-    """A head without work, two nodes, a driver; then six times one joins, and one of the three goes."""
+    """A head without work, a node, a driver; then six times another joins, and one of the two goes."""
     draw, events = random.Random(scene.seed), Counter[str]()
     options = {"claim": CLAIM, "checkpoint": 0.5, "seeds": 5}
     body = MLP.replace("epochs: 12", "epochs: 300")
     expected, faults = scene.expect(body, options), list[str]()
     file = write_sweep(scene.folder, body, **options)
     with Watcher(scene.folder / "results/chaos") as watcher, ray_nodes() as nodes:
-        for _ in range(2):
-            nodes.add()
+        nodes.add()
         driver = start(scene.folder, "--address", nodes.address)
         for kind in draw.sample(["node killed", "node drained"] * 3, 6):
             if done(file, expected) or not _wait_for_trials(driver, nodes):
                 break
             time.sleep(draw.uniform(0.2, 3))
-            _stand_back(nodes)
             joined = nodes.add()
             events["node added"] += 1
             began = time.monotonic()
@@ -78,13 +74,6 @@ def _wait_for_trials(driver: subprocess.Popen[bytes], nodes: Nodes) -> bool:
 
 def _runs_trials(node: Node) -> bool:
     return node.process.poll() is None and bool(find(node.process.pid))
-
-
-def _stand_back(nodes: Nodes) -> None:
-    """Let the node that comes next have a core: elsewhere each has its own, here they all share two."""
-    for node in nodes.nodes:
-        for pid in find(node.process.pid):
-            os.setpriority(os.PRIO_PROCESS, pid, _NICE)
 
 
 def _used(node: Node) -> bool:
