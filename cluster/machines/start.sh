@@ -23,12 +23,13 @@ address_of() { getent ahostsv4 "$1" | awk '{print $1; exit}'; }
 start_on() {
   local host=$1
   shift
+  # The token goes with the script: a command's arguments are for all to read.
   # shellcheck disable=SC2086  # $ssh is a command with its options
-  $ssh "$host" bash -s -- "$host" "$bin" "$(cat "$mine/token")" "$@" <<'REMOTE'
+  { printf 'token=%s\n' "$(cat "$mine/token")"; cat <<'REMOTE'; } | $ssh "$host" bash -s -- "$host" "$bin" "$@"
 set -euo pipefail
 umask 077
-host=$1 bin=$2 token=$3
-shift 3
+host=$1 bin=$2
+shift 2
 folder=$HOME/.mica-cluster/$host
 if [ -e "$folder/pid" ] && kill -0 "$(cat "$folder/pid")" 2>/dev/null; then
   echo "$host: Ray runs there already; cluster/machines/stop.sh ends it" >&2
@@ -62,7 +63,7 @@ while read -r host options; do
     where+=(--address="$head")
   fi
   # shellcheck disable=SC2086  # a line's options are words
-  start_on "$host" "${where[@]}" ${options%%#*} </dev/null
+  start_on "$host" "${where[@]}" ${options%%#*}
   echo "$host: Ray runs"
 done <"$hosts"
 
