@@ -1,7 +1,7 @@
 """A masked network ↔ the small dense network that computes the same."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,7 +73,8 @@ def compact(
             layer = graph.layers[op.name]
             small_masks[op.name] = masks[op.name][grid(found["weight"])]
             _resize(modules[op.name], -(-layer.groups * len(kept[index]) // layer.shape[0]))
-    return Compact(_assemble(graph, traced(graph, model), modules), Masks(small_masks), places)
+    shapes = [(len(units), *op.shape[1:]) for units, op in zip(kept, graph.ops, strict=True)]
+    return Compact(_assemble(graph, traced(graph, model), modules, shapes), Masks(small_masks), places)
 
 
 def _slice(module: nn.Module, places: Mapping[str, Index]) -> nn.Module:
@@ -119,12 +120,19 @@ class _FullWidthDropout(nn.Module):
         return x * factor[:, self.kept]
 
 
-def _assemble(layers: LayerGraph, seen: Traced, modules: Mapping[str, nn.Module]) -> nn.Module:
-    """The traced graph over the small modules."""
+def _assemble(
+    layers: LayerGraph,
+    seen: Traced,
+    modules: Mapping[str, nn.Module],
+    shapes: Sequence[tuple[int, ...]],
+) -> nn.Module:
+    """The traced graph over the small modules; each node's `meta` has the shape of what it gives."""
     graph = fx.Graph()
     graph.output(graph.graph_copy(seen.graph, {}))
     for node in list(graph.nodes):
         index = seen.op_of.get(node.name)
+        if index is not None:
+            node.meta["shape"] = shapes[index]
         kind = layers.ops[index].kind if index is not None else ""
         if kind == "flatten" and node.target in ("view", "reshape"):
             # `x.view(-1, 512)` names a size that is no longer true.

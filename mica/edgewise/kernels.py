@@ -1,6 +1,7 @@
-"""All compiled code: convolution edge by edge; batch norm, ReLU and max pooling channel by channel.
+"""All compiled code: the operations of a chain, each channel by channel, convolutions edge by edge.
 
-Arrays are CHWN: (channels, rows, columns, images). A channel is normalised while it is in cache.
+Arrays are CHWN: (channels, rows, columns, images). A channel is convolved, normalised and pooled while it is
+in cache; on the way back it gathers its gradient, passes it on and gives the edges theirs in one go too.
 
 One file, types and compiler settings included, because numba keeps machine code by the date of the file that
 a kernel stands in, and would miss a change of another.
@@ -18,14 +19,70 @@ Ints = NDArray[np.int64]
 Floats = NDArray[Any]
 """float32 or float64, all arguments of a call alike."""
 
-_PARTS = 4
-"""Pieces that the channels of a row are cut into for the threads; results do not depend on it."""
-
+_SMALL = 2**15
+"""Values of an operation's output up to which one thread is done before others would have begun."""
 
 _FLOATS = {"contract", "reassoc", "nsz"}
 """Sums may be reordered and multiply-adds fused; NaN and infinity stay what they are, so that a training
 that diverges is seen to."""
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+OPERATION = np.dtype(
+    [
+        ("adds", np.int64),  # 1: the sum of two values; 0: a convolution
+        ("first", np.int64),  # which value it reads: 0 is the chain's input, i + 1 what operation i gives
+        ("second", np.int64),  # the other one of a sum
+        ("channels", np.int64),
+        ("relu", np.int64),
+        ("pool", np.int64),  # the windows' side; 1: none
+        ("bias", np.int64),  # where its bias begins among the parameters; -1: it has none
+        ("gamma", np.int64),  # likewise of batch norm; beta behind it
+        ("tracked", np.int64),  # where batch norm's statistics begin
+        ("starts", np.int64),  # where the first channel's begins among the starts of edges
+        ("starts_back", np.int64),  # likewise by the channel read
+        ("stride", np.int64, (2,)),
+        ("eps", np.float64),
+        ("momentum", np.float64),
+        # The rest depends on the images' size and number.
+        ("source", np.int64, (2,)),  # rows and columns of what it reads
+        ("size", np.int64, (2,)),  # rows and columns before pooling
+        ("pooled", np.int64, (2,)),  # and after
+        ("reads", np.int64, (2,)),  # where in memory the values that it reads lie
+        ("inner", np.int64),  # where in memory its values before batch norm lie
+        ("planes", np.int64),  # 1: those of each channel; 0: of one channel for each thread
+        ("gives", np.int64),  # where in memory what it gives lies
+        ("gradient", np.int64),  # where the gradient of its values before batch norm lies
+        ("unpooled", np.int64),  # where a plane for each thread lies, of the gradient of what it gives
+        ("runs", np.int64, (2,)),  # from where to where its runs are
+        ("runs_back", np.int64, (2,)),
+    ]
+)  # fmt: skip
+"""One operation of a chain, as the kernels take it."""
+
+
+class Edges(NamedTuple):
+    """The edges of all convolutions of a chain, channel by channel.
+
+    Output (row, column) reads input (row · stride + dy, column · stride + dx). On the way back, which goes by
+    the channel read, those take the place of each other, and a stride divides.
+    """
+
+    starts: Ints
+    """An operation's channel c has the edges from starts[operation.starts + c] up to the next."""
+    source: Ints
+    """(edges,): the channel at the other end of each edge; `dy`, `dx` and `order` likewise."""
+    dy: Ints
+    dx: Ints
+    order: Ints
+    """Which of the parameters is the edge's weight."""
+
+
+class Readers(NamedTuple):
+    """Which operations read each of a chain's values."""
+
+    starts: Ints
+    """(values + 1,)"""
+    operation: Ints
 
 
 def kernel(function: _Function) -> _Function:
@@ -34,7 +91,7 @@ def kernel(function: _Function) -> _Function:
 
 
 def part(function: _Function) -> _Function:
-    """Compile a function that kernels call, or that calls kernels."""
+    """Compile a function that kernels call."""
     return _compiled(function, parallel=False)
 
 
@@ -48,123 +105,63 @@ def _compiled(function: _Function, *, parallel: bool) -> _Function:
     return cast(_Function, compiled)
 
 
-class Taps(NamedTuple):
-    """What each output channel of a convolution reads, edge by edge.
-
-    Output (row, column) reads input (row · stride + dy, column · stride + dx) / divisor, where that is whole
-    and inside the input. A convolution has divisor 1; its transpose, which carries gradients back, has
-    stride 1 and the convolution's stride as its divisor.
-    """
-
-    starts: Ints
-    """(channels + 1,): the edges of output channel c are starts[c] up to starts[c + 1]."""
-    source: Ints
-    """(edges,): the input channel of each edge; `dy`, `dx` and `order` likewise."""
-    dy: Ints
-    dx: Ints
-    order: Ints
-    """Which of the layer's values each edge has."""
-    stride: Ints
-    """(2,): down and across; `divisor` likewise."""
-    divisor: Ints
-
-
-class Norm(NamedTuple):
-    """Batch norm as the kernels take it. Arrays hold a value a channel."""
-
-    by_batch: bool
-    """Whether mean and variance are the batch's own, and written, or those that were tracked."""
-    mean: NDArray[np.float64]
-    variance: NDArray[np.float64]
-    """Biased, as batch norm divides by it."""
-    gamma: Floats
-    beta: Floats
-    eps: float
-    running_mean: Floats
-    """Moves towards the batch's mean by `momentum`, and the variance towards the unbiased one."""
-    running_variance: Floats
-    momentum: float
-
-
-@kernel
-def convolve(x: Floats, taps: Taps, runs: Ints, values: Floats, bias: Floats, out: Floats) -> None:
-    """out = what `taps` read of x, weighted by the edges' values, plus each channel's bias."""
-    units, rows, columns, images = out.shape
-    inputs, outputs = x.reshape(-1), out.reshape(-1)
-    pieces = min(units, _PARTS)
-    for task in prange(rows * pieces):
-        row, piece = task // pieces, task % pieces
-        places, edges = np.empty(len(values), np.int64), np.empty(len(values), np.int64)
-        for unit in range(piece * units // pieces, (piece + 1) * units // pieces):
-            for run in range(len(runs)):
-                column, length = runs[run, 0], runs[run, 1] * images
-                at = ((unit * rows + row) * columns + column) * images
-                found = _reach(x.shape, taps, unit, row, column, places, edges)
-                _weighted_sum(inputs, places, values, edges, found, bias[unit], outputs[at : at + length])
-
-
-@kernel
-def edge_gradients(x: Floats, taps: Taps, runs: Ints, gradient: Floats, d_values: Floats) -> None:
-    """Gradients of the edges' values, from that of the convolution's output."""
-    units, rows, columns, images = gradient.shape
-    inputs, outputs = x.reshape(-1), gradient.reshape(-1)
-    pieces = min(units, _PARTS)
-    by_row = np.zeros((rows, len(d_values)))  # each row its own sum: none waits for another's
-    for task in prange(rows * pieces):
-        row, piece = task // pieces, task % pieces
-        places, edges = np.empty(len(d_values), np.int64), np.empty(len(d_values), np.int64)
-        for unit in range(piece * units // pieces, (piece + 1) * units // pieces):
-            for run in range(len(runs)):
-                column, length = runs[run, 0], runs[run, 1] * images
-                at = ((unit * rows + row) * columns + column) * images
-                found = _reach(x.shape, taps, unit, row, column, places, edges)
-                _products(inputs, places, edges, found, outputs[at : at + length], by_row[row])
-    d_values[:] = by_row.sum(axis=0)
-
-
 @part
 def _reach(
-    shape: tuple[int, ...], taps: Taps, unit: int, row: int, column: int, places: Ints, edges: Ints
-) -> int:
-    """How many edges of an output pixel read inside x; their places there, and those of their values."""
-    _, height, width, images = shape
-    strided = taps.divisor[0] > 1 or taps.divisor[1] > 1
+    edges: Edges, begin: int, end: int, row: int, column: int, height: int, width: int, images: int,
+    places: Ints, orders: Ints,
+) -> int:  # fmt: skip
+    """Where a channel's edges lead from a pixel, edges that leave the image left out; returns how many."""
     found = 0
-    for edge in range(taps.starts[unit], taps.starts[unit + 1]):
-        y, x = row * taps.stride[0] + taps.dy[edge], column * taps.stride[1] + taps.dx[edge]
-        if strided:
-            if y % taps.divisor[0] or x % taps.divisor[1]:
-                continue
-            y, x = y // taps.divisor[0], x // taps.divisor[1]
+    for edge in range(begin, end):
+        y, x = row + edges.dy[edge], column + edges.dx[edge]
         if 0 <= y < height and 0 <= x < width:
-            places[found] = ((taps.source[edge] * height + y) * width + x) * images
-            edges[found] = taps.order[edge]
+            places[found] = ((edges.source[edge] * height + y) * width + x) * images
+            orders[found] = edges.order[edge]
             found += 1
     return found
 
 
 @part
-def _weighted_sum(
-    x: Floats, places: Ints, values: Floats, edges: Ints, count: int, start: float, out: Floats
-) -> None:
-    """out = start + the weighted sum of stretches of x, four in one pass over `out`."""
+def _reach_back(
+    edges: Edges, begin: int, end: int, row: int, column: int, height: int, width: int, images: int,
+    down: int, across: int, places: Ints, orders: Ints,
+) -> int:  # fmt: skip
+    """The same on the way back: only what a strided convolution has read leads anywhere."""
+    found = 0
+    for edge in range(begin, end):
+        y, x = row + edges.dy[edge], column + edges.dx[edge]
+        if y % down or x % across:
+            continue
+        y, x = y // down, x // across
+        if 0 <= y < height and 0 <= x < width:
+            places[found] = ((edges.source[edge] * height + y) * width + x) * images
+            orders[found] = edges.order[edge]
+            found += 1
+    return found
+
+
+@part
+def _add_weighted(x: Floats, places: Ints, parameters: Floats, orders: Ints, count: int, out: Floats) -> None:
+    """Add the weighted sum of stretches of x to `out`, four in one pass over it."""
     length = len(out)
-    out[:] = start
     done = count - count % 4
     for i in range(0, done, 4):
         a, b = x[places[i] : places[i] + length], x[places[i + 1] : places[i + 1] + length]
         c, d = x[places[i + 2] : places[i + 2] + length], x[places[i + 3] : places[i + 3] + length]
-        u, v, w, z = values[edges[i]], values[edges[i + 1]], values[edges[i + 2]], values[edges[i + 3]]
+        u, v = parameters[orders[i]], parameters[orders[i + 1]]
+        w, z = parameters[orders[i + 2]], parameters[orders[i + 3]]
         for n in range(length):
             out[n] += u * a[n] + v * b[n] + w * c[n] + z * d[n]
     for i in range(done, count):
-        a, u = x[places[i] : places[i] + length], values[edges[i]]
+        a, u = x[places[i] : places[i] + length], parameters[orders[i]]
         for n in range(length):
             out[n] += u * a[n]
 
 
 @part
-def _products(x: Floats, places: Ints, edges: Ints, count: int, gradient: Floats, totals: Floats) -> None:
+def _add_products(
+    x: Floats, places: Ints, orders: Ints, count: int, gradient: Floats, totals: Floats
+) -> None:
     """Add to each edge's total the inner product of its stretch of x and the gradient."""
     length = len(gradient)
     done = count - count % 4
@@ -177,100 +174,114 @@ def _products(x: Floats, places: Ints, edges: Ints, count: int, gradient: Floats
             v += b[n] * gradient[n]
             w += c[n] * gradient[n]
             z += d[n] * gradient[n]
-        totals[edges[i]] += u
-        totals[edges[i + 1]] += v
-        totals[edges[i + 2]] += w
-        totals[edges[i + 3]] += z
+        totals[orders[i]] += u
+        totals[orders[i + 1]] += v
+        totals[orders[i + 2]] += w
+        totals[orders[i + 3]] += z
     for i in range(done, count):
         a = x[places[i] : places[i] + length]
         u = gradient.dtype.type(0)
         for n in range(length):
             u += a[n] * gradient[n]
-        totals[edges[i]] += u
+        totals[orders[i]] += u
 
 
-@kernel
-def activate(z: Floats, norm: Norm, relu: bool, pool: int, out: Floats) -> None:
-    """out = max over pool × pool pixels of ReLU of batch norm of z."""
-    # numba's threads write to arrays that stand by themselves, not to those inside a tuple.
-    means, variances = norm.mean, norm.variance
-    running_means, running_variances = norm.running_mean, norm.running_variance
-    for channel in prange(len(z)):
-        if norm.by_batch:
-            mean, variance = _moments(z[channel])
-            means[channel], variances[channel] = mean, variance
-            unbiased = variance * (z[channel].size / (z[channel].size - 1))
-            running_means[channel] += norm.momentum * (mean - running_means[channel])
-            running_variances[channel] += norm.momentum * (unbiased - running_variances[channel])
-        middle, scale, shift = _affine(means, variances, norm, channel, z.dtype)
-        if pool == 1:
-            _activate(z[channel].reshape(-1), middle, scale, shift, relu, out[channel].reshape(-1))
-            continue
-        sign = np.sign(scale)
-        for row in range(out.shape[1]):
-            for column in range(out.shape[2]):
-                best = out[channel, row, column]
-                _largest(z[channel], row * pool, column * pool, pool, sign, best)
-                _activate(best, sign * middle, sign * scale, shift, relu, best)
-
-
-@kernel
-def activate_backward(
-    gradient: Floats, z: Floats, norm: Norm, relu: bool, pool: int,
-    d_z: Floats, d_gamma: Floats, d_beta: Floats,
+@part
+def _convolve(
+    op: Any, channel: int, edges: Edges, runs: Ints, parameters: Floats, memory: Floats, images: int,
+    out: Floats,
 ) -> None:  # fmt: skip
-    """From the gradient of `activate`'s output to those of z, gamma and beta."""
-    channels, height, width, images = z.shape
-    for channel in prange(channels):
-        middle, scale, shift = _affine(norm.mean, norm.variance, norm, channel, z.dtype)
-        plane, flat, inputs = d_z[channel], d_z[channel].reshape(-1), z[channel].reshape(-1)
-        if pool == 1:
-            _cut(gradient[channel].reshape(-1), inputs, middle, scale, shift, relu, flat)
-        else:
-            if height % pool or width % pool:
-                plane[:] = 0  # rows and columns that no window takes in
-            sign = np.sign(scale)
-            best, left = np.empty(images, z.dtype), np.empty(images, z.dtype)
-            for row in range(gradient.shape[1]):
-                for column in range(gradient.shape[2]):
-                    _largest(z[channel], row * pool, column * pool, pool, sign, best)
-                    left[:] = gradient[channel, row, column]
-                    for y in range(row * pool, (row + 1) * pool):
-                        for x in range(column * pool, (column + 1) * pool):
-                            _cut(left, z[channel, y, x], middle, scale, shift, relu, plane[y, x])
-                            _settle(z[channel, y, x], sign, best, left, plane[y, x])
-        total, along = _sums(plane, z[channel], middle)
-        variance = norm.variance[channel] + norm.eps
-        d_beta[channel], d_gamma[channel] = total, along / np.sqrt(variance)
-        # A batch's mean and variance depend on z too: what the gradient has along them goes.
-        count = height * width * images
-        mean = total / count if norm.by_batch else 0.0
-        slope = along / count / variance if norm.by_batch else 0.0
-        _centre(flat, inputs, middle, scale, z.dtype.type(mean), z.dtype.type(slope))
+    """out = what a channel's edges read, weighted, plus its bias."""
+    begin, end = edges.starts[op["starts"] + channel], edges.starts[op["starts"] + channel + 1]
+    out[:] = parameters[op["bias"] + channel] if op["bias"] >= 0 else out.dtype.type(0)
+    height, width, columns = op["source"][0], op["source"][1], op["size"][1]
+    inputs = memory[op["reads"][0] :]
+    places, orders = np.empty(end - begin, np.int64), np.empty(end - begin, np.int64)
+    for row in range(op["size"][0]):
+        for run in range(op["runs"][0], op["runs"][1]):
+            column, length = runs[run, 0], runs[run, 1] * images
+            at = (row * columns + column) * images
+            found = _reach(
+                edges, begin, end, row * op["stride"][0], column * op["stride"][1], height, width, images,
+                places, orders,
+            )  # fmt: skip
+            _add_weighted(inputs, places, parameters, orders, found, out[at : at + length])
+
+
+@part
+def _give_edges(
+    op: Any, channel: int, edges: Edges, runs: Ints, memory: Floats, images: int, gradient: Floats,
+    totals: Floats,
+) -> None:  # fmt: skip
+    """The gradients of a channel's edges, from that of what it gives before batch norm."""
+    begin, end = edges.starts[op["starts"] + channel], edges.starts[op["starts"] + channel + 1]
+    height, width, columns = op["source"][0], op["source"][1], op["size"][1]
+    inputs = memory[op["reads"][0] :]
+    places, orders = np.empty(end - begin, np.int64), np.empty(end - begin, np.int64)
+    for row in range(op["size"][0]):
+        for run in range(op["runs"][0], op["runs"][1]):
+            column, length = runs[run, 0], runs[run, 1] * images
+            at = (row * columns + column) * images
+            found = _reach(
+                edges, begin, end, row * op["stride"][0], column * op["stride"][1], height, width, images,
+                places, orders,
+            )  # fmt: skip
+            _add_products(inputs, places, orders, found, gradient[at : at + length], totals)
+
+
+@part
+def _gather(
+    value: int, channel: int, operations: Any, readers: Readers, edges: Edges, runs: Ints,
+    parameters: Floats, gradients: Floats, images: int, out: Floats,
+) -> None:  # fmt: skip
+    """out = the gradient of a channel of one of the chain's values, from those of its readers."""
+    out[:] = 0
+    for reader in range(readers.starts[value], readers.starts[value + 1]):
+        op = operations[readers.operation[reader]]
+        if op["adds"]:
+            at = op["gradient"] + channel * len(out)
+            out += gradients[at : at + len(out)]
+            continue
+        begin, end = edges.starts[op["starts_back"] + channel], edges.starts[op["starts_back"] + channel + 1]
+        width = op["source"][1]
+        inputs = gradients[op["gradient"] :]
+        places, orders = np.empty(end - begin, np.int64), np.empty(end - begin, np.int64)
+        for row in range(op["source"][0]):
+            for run in range(op["runs_back"][0], op["runs_back"][1]):
+                column, length = runs[run, 0], runs[run, 1] * images
+                at = (row * width + column) * images
+                found = _reach_back(
+                    edges, begin, end, row, column, op["size"][0], op["size"][1], images,
+                    op["stride"][0], op["stride"][1], places, orders,
+                )  # fmt: skip
+                _add_weighted(inputs, places, parameters, orders, found, out[at : at + length])
 
 
 @part
 def _affine(
-    means: Floats, variances: Floats, norm: Norm, channel: int, dtype: Any
+    means: Floats, variances: Floats, op: Any, channel: int, parameters: Floats
 ) -> tuple[float, float, float]:
     """Batch norm of a channel as (z − middle) · scale + shift; a constant z gives the shift exactly."""
-    scale = norm.gamma[channel] / np.sqrt(variances[channel] + norm.eps)
-    return dtype.type(means[channel]), dtype.type(scale), dtype.type(norm.beta[channel])
+    kind = parameters.dtype.type
+    if op["gamma"] < 0:
+        return kind(0), kind(1), kind(0)
+    at = op["tracked"] + channel
+    scale = parameters[op["gamma"] + channel] / np.sqrt(variances[at] + op["eps"])
+    return kind(means[at]), kind(scale), kind(parameters[op["gamma"] + op["channels"] + channel])
 
 
 @part
-def _moments(plane: Floats) -> tuple[float, float]:
+def _moments(z: Floats, stretch: int) -> tuple[float, float]:
     """Mean and biased variance, in two passes: the channel is in cache. Exact for a constant channel."""
-    rows = plane.reshape(plane.shape[0], -1)
-    about = rows.dtype.type(0)
+    about = z.dtype.type(0)
     for _ in range(2):
         total = squares = 0.0
-        for row in range(len(rows)):
-            a, b = _powers(rows[row], about)
+        for begin in range(0, len(z), stretch):
+            a, b = _powers(z[begin : begin + stretch], about)
             total, squares = total + a, squares + b
-        before, offset = about, total / plane.size
-        about = rows.dtype.type(before + offset)
-    return before + offset, squares / plane.size - offset**2
+        before, offset = about, total / len(z)
+        about = z.dtype.type(before + offset)
+    return before + offset, squares / len(z) - offset**2
 
 
 @part
@@ -325,18 +336,17 @@ def _settle(z: Floats, sign: float, best: Floats, left: Floats, out: Floats) -> 
 
 
 @part
-def _sums(plane: Floats, z: Floats, middle: float) -> tuple[float, float]:
+def _sums(gradient: Floats, z: Floats, middle: float, stretch: int) -> tuple[float, float]:
     """Sums of the gradient, and of the gradient × (z − middle)."""
-    rows, inputs = plane.reshape(plane.shape[0], -1), z.reshape(z.shape[0], -1)
     total = along = 0.0
-    for row in range(len(rows)):
-        a, b = _sums_of_row(rows[row], inputs[row], middle)
+    for begin in range(0, len(z), stretch):
+        a, b = _sums_of(gradient[begin : begin + stretch], z[begin : begin + stretch], middle)
         total, along = total + a, along + b
     return total, along
 
 
 @part
-def _sums_of_row(gradient: Floats, z: Floats, middle: float) -> tuple[float, float]:
+def _sums_of(gradient: Floats, z: Floats, middle: float) -> tuple[float, float]:
     total = along = gradient.dtype.type(0)
     for n in range(len(gradient)):
         total += gradient[n]
@@ -352,25 +362,221 @@ def _centre(gradient: Floats, z: Floats, middle: float, scale: float, mean: floa
 
 
 @part
-def forward(
-    x: Floats, taps: Taps, runs: Ints, values: Floats, bias: Floats,
-    norm: Norm, bare: bool, relu: bool, pool: int, z: Floats, out: Floats,
+def _normalise(
+    op: Any, channel: int, z: Floats, parameters: Floats, means: Floats, variances: Floats, tracked: Floats,
+    training: bool, images: int, out: Floats,
 ) -> None:  # fmt: skip
-    """A block in one call: convolution, and what follows it unless it is `bare`."""
-    convolve(x, taps, runs, values, bias, z)
-    if not bare:
-        activate(z, norm, relu, pool, out)
+    """out = max over windows of ReLU of batch norm of z, which is one channel."""
+    at = op["tracked"] + channel
+    if op["gamma"] >= 0 and training:
+        mean, variance = _moments(z, op["size"][1] * images)
+        means[at], variances[at] = mean, variance
+        unbiased = variance * (len(z) / (len(z) - 1))
+        tracked[0, at] += op["momentum"] * (mean - tracked[0, at])
+        tracked[1, at] += op["momentum"] * (unbiased - tracked[1, at])
+    elif op["gamma"] >= 0:
+        means[at], variances[at] = tracked[0, at], tracked[1, at]
+    middle, scale, shift = _affine(means, variances, op, channel, parameters)
+    pool, relu = op["pool"], op["relu"] == 1
+    if pool == 1:
+        _activate(z, middle, scale, shift, relu, out)
+        return
+    sign = np.sign(scale)
+    plane, windows = (
+        _plane(op["size"][0], op["size"][1], z, images),
+        _plane(op["pooled"][0], op["pooled"][1], out, images),
+    )
+    for row in range(len(windows)):
+        for column in range(windows.shape[1]):
+            best = windows[row, column]
+            _largest(plane, row * pool, column * pool, pool, sign, best)
+            _activate(best, sign * middle, sign * scale, shift, relu, best)
 
 
 @part
-def backward(
-    gradient: Floats, x: Floats, taps: Taps, runs: Ints, transposed: Taps, runs_back: Ints,
-    values: Floats, norm: Norm, bare: bool, relu: bool, pool: int, z: Floats,
-    d_z: Floats, d_x: Floats, d_values: Floats, d_gamma: Floats, d_beta: Floats,
+def _plane(rows: int, columns: int, flat: Floats, images: int) -> Floats:
+    return flat.reshape(rows, columns, images)
+
+
+@part
+def _denormalise(
+    op: Any, channel: int, gradient: Floats, z: Floats, parameters: Floats, means: Floats, variances: Floats,
+    training: bool, images: int, d_z: Floats, d_parameters: Floats,
 ) -> None:  # fmt: skip
-    """Gradients of x (unless `d_x` is empty), values, gamma and beta, from that of `forward`'s output."""
-    if not bare:
-        activate_backward(gradient, z, norm, relu, pool, d_z, d_gamma, d_beta)
-    edge_gradients(x, taps, runs, d_z, d_values)
-    if len(d_x):
-        convolve(d_z, transposed, runs_back, values, np.zeros(len(d_x), d_x.dtype), d_x)
+    """From the gradient of what a channel gives to that of z, of gamma and beta; `gradient` may be `d_z`."""
+    middle, scale, shift = _affine(means, variances, op, channel, parameters)
+    pool, relu = op["pool"], op["relu"] == 1
+    if pool == 1:
+        _cut(gradient, z, middle, scale, shift, relu, d_z)
+    else:
+        _unpool(op, gradient, z, middle, scale, shift, images, d_z)
+    if op["gamma"] < 0:
+        return
+    at = op["tracked"] + channel
+    total, along = _sums(d_z, z, middle, op["size"][1] * images)
+    variance = variances[at] + op["eps"]
+    d_parameters[op["gamma"] + channel] = along / np.sqrt(variance)
+    d_parameters[op["gamma"] + op["channels"] + channel] = total
+    # A batch's mean and variance depend on z too: what the gradient has along them goes.
+    mean = total / len(z) if training else 0.0
+    slope = along / len(z) / variance if training else 0.0
+    _centre(d_z, z, middle, scale, z.dtype.type(mean), z.dtype.type(slope))
+
+
+@part
+def _unpool(
+    op: Any, gradient: Floats, z: Floats, middle: float, scale: float, shift: float, images: int, d_z: Floats
+) -> None:
+    pool, relu, sign = op["pool"], op["relu"] == 1, np.sign(scale)
+    plane, windows = (
+        _plane(op["size"][0], op["size"][1], z, images),
+        _plane(op["pooled"][0], op["pooled"][1], gradient, images),
+    )
+    out = _plane(op["size"][0], op["size"][1], d_z, images)
+    if op["size"][0] % pool or op["size"][1] % pool:
+        d_z[:] = 0  # rows and columns that no window takes in
+    best, left = np.empty(images, z.dtype), np.empty(images, z.dtype)
+    for row in range(len(windows)):
+        for column in range(windows.shape[1]):
+            _largest(plane, row * pool, column * pool, pool, sign, best)
+            left[:] = windows[row, column]
+            for y in range(row * pool, (row + 1) * pool):
+                for x in range(column * pool, (column + 1) * pool):
+                    _cut(left, plane[y, x], middle, scale, shift, relu, out[y, x])
+                    _settle(plane[y, x], sign, best, left, out[y, x])
+
+
+@part
+def _add(a: Floats, b: Floats, relu: bool, out: Floats) -> None:
+    for n in range(len(out)):
+        value = a[n] + b[n]
+        out[n] = 0 if relu and value <= 0 else value
+
+
+@part
+def _keep(gradient: Floats, out: Floats) -> None:
+    """Of a gradient what comes through a ReLU that gave `out`."""
+    for n in range(len(out)):
+        gradient[n] = gradient[n] if out[n] > 0 else 0
+
+
+@part
+def _forward_piece(
+    op: Any, edges: Edges, runs: Ints, parameters: Floats, means: Floats, variances: Floats, tracked: Floats,
+    memory: Floats, training: bool, images: int, piece: int, pieces: int,
+) -> None:  # fmt: skip
+    """Some of an operation's channels, in one thread."""
+    inner, given = op["size"][0] * op["size"][1] * images, op["pooled"][0] * op["pooled"][1] * images
+    for channel in range(piece * op["channels"] // pieces, (piece + 1) * op["channels"] // pieces):
+        at = op["gives"] + channel * given
+        out = memory[at : at + given]
+        if op["adds"]:
+            a, b = op["reads"][0] + channel * given, op["reads"][1] + channel * given
+            _add(memory[a : a + given], memory[b : b + given], op["relu"] == 1, out)
+            continue
+        if op["inner"] == op["gives"]:
+            _convolve(op, channel, edges, runs, parameters, memory, images, out)
+            continue
+        at = op["inner"] + (channel if op["planes"] else piece) * inner
+        z = memory[at : at + inner]
+        _convolve(op, channel, edges, runs, parameters, memory, images, z)
+        _normalise(op, channel, z, parameters, means, variances, tracked, training, images, out)
+
+
+@part
+def _backward_piece(
+    index: int, operations: Any, readers: Readers, edges: Edges, back: Edges, runs: Ints, parameters: Floats,
+    means: Floats, variances: Floats, memory: Floats, gradients: Floats, training: bool, images: int,
+    d_parameters: Floats, piece: int, pieces: int,
+) -> None:  # fmt: skip
+    """Likewise on the way back: each channel's gradient, then those of its parameters."""
+    op = operations[index]
+    inner, given = op["size"][0] * op["size"][1] * images, op["pooled"][0] * op["pooled"][1] * images
+    for channel in range(piece * op["channels"] // pieces, (piece + 1) * op["channels"] // pieces):
+        at = op["gradient"] + channel * inner
+        d_z = gradients[at : at + inner]
+        at = op["unpooled"] + piece * given
+        gradient = gradients[at : at + given] if op["pool"] > 1 else d_z
+        _gather(
+            index + 1, channel, operations, readers, back, runs, parameters, gradients, images, gradient
+        )  # fmt: skip
+        if op["adds"]:
+            at = op["gives"] + channel * given
+            if op["relu"]:
+                _keep(d_z, memory[at : at + given])
+            continue
+        if op["inner"] != op["gives"]:
+            at = op["inner"] + channel * inner
+            _denormalise(
+                op, channel, gradient, memory[at : at + inner], parameters, means, variances, training,
+                images, d_z, d_parameters,
+            )  # fmt: skip
+        if op["bias"] >= 0:
+            d_parameters[op["bias"] + channel] = _total(d_z, op["size"][1] * images)
+        _give_edges(op, channel, edges, runs, memory, images, d_z, d_parameters)
+
+
+@part
+def _total(x: Floats, stretch: int) -> float:
+    total = 0.0
+    for begin in range(0, len(x), stretch):
+        total += x[begin : begin + stretch].sum()
+    return total
+
+
+@part
+def _pieces(op: Any, images: int, threads: int) -> int:
+    """How many threads share an operation's channels."""
+    values = op["channels"] * op["size"][0] * op["size"][1] * images
+    return min(threads, op["channels"]) if values > _SMALL else 1
+
+
+@kernel
+def forward(
+    operations: Any, edges: Edges, runs: Ints, parameters: Floats, means: Floats, variances: Floats,
+    tracked: Floats, memory: Floats, training: bool, images: int, threads: int,
+) -> None:  # fmt: skip
+    """All operations of a chain, one after another."""
+    for index in range(len(operations) - 1):
+        pieces = _pieces(operations[index], images, threads)
+        if pieces == 1:
+            _forward_piece(
+                operations[index], edges, runs, parameters, means, variances, tracked, memory, training,
+                images, 0, 1,
+            )  # fmt: skip
+            continue
+        for piece in prange(pieces):
+            _forward_piece(
+                operations[index], edges, runs, parameters, means, variances, tracked, memory, training,
+                images, piece, pieces,
+            )  # fmt: skip
+
+
+@kernel
+def backward(
+    operations: Any, readers: Readers, edges: Edges, back: Edges, runs: Ints, parameters: Floats,
+    means: Floats, variances: Floats, memory: Floats, gradients: Floats, training: bool, images: int,
+    threads: int, d_parameters: Floats, d_input: Floats,
+) -> None:  # fmt: skip
+    """All parameters' gradients, and the input's unless `d_input` is empty, from the output's.
+
+    That lies in `gradients` where the last of the operations, which stands for the outside, has its own.
+    """
+    for index in range(len(operations) - 2, -1, -1):
+        pieces = _pieces(operations[index], images, threads)
+        if pieces == 1:
+            _backward_piece(
+                index, operations, readers, edges, back, runs, parameters, means, variances, memory,
+                gradients, training, images, d_parameters, 0, 1,
+            )  # fmt: skip
+            continue
+        for piece in prange(pieces):
+            _backward_piece(
+                index, operations, readers, edges, back, runs, parameters, means, variances, memory,
+                gradients, training, images, d_parameters, piece, pieces,
+            )  # fmt: skip
+    if len(d_input):
+        for channel in prange(len(d_input)):
+            _gather(
+                0, channel, operations, readers, back, runs, parameters, gradients, images, d_input[channel]
+            )  # fmt: skip

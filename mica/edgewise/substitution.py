@@ -1,7 +1,8 @@
-"""A compact network with its sparse convolutions replaced by edge-wise ones."""
+"""A compact network whose sparse convolutions, and the sums between them, are computed edge by edge."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,8 @@ from mica.compaction import Compact
 from mica.masks import Masks
 
 if TYPE_CHECKING:  # numba takes half a second to import: only those who train wait for it
-    from mica.edgewise.block import Block
+    from mica.edgewise.chain import Chain
+    from mica.edgewise.program import Operation
 
 _DENSE_SPEED = 5
 """So many edges does a dense convolution compute while an edge-wise one computes one."""
@@ -23,21 +25,21 @@ Both as measured on two x86 cores, from 3 to 512 channels and 2 to 32 pixels."""
 
 @dataclass(frozen=True)
 class Edgewise:
-    """A network that computes and trains as `small` does; all but the replaced weights is shared with it."""
+    """A network that computes and trains as `small` does; all but what its chains hold is shared with it."""
 
     model: nn.Module
     masks: Masks
     """Of the layers that stay as they are: still to be applied."""
     small: Compact
-    blocks: "dict[str, Block]"
-    """Layer → what computes it. Its parameter `values` holds the weight's kept edges, in row-major order."""
+    chains: "Sequence[Chain]"
 
 
 def edgewise(small: Compact) -> Edgewise | None:
     """Replace the convolutions of a compact network that are sparse enough; None if less than half are.
 
-    Each takes the batch norm, ReLU and max pooling that follow it along. For networks on the CPU; gradients
-    of gradients are not supported.
+    Each takes the batch norm, ReLU and max pooling that follow it along, and those that follow each other,
+    with the sums between them, become one chain. For networks on the CPU; gradients of gradients are not
+    supported.
     """
     assert isinstance(small.model, fx.GraphModule)
     chosen = [name for name in small.masks if _suits(small, name)]
@@ -46,27 +48,90 @@ def edgewise(small: Compact) -> Edgewise | None:
     if not chosen or 2 * len(chosen) < convolutions:
         return None
     try:
-        from mica.edgewise.block import Block
+        from mica.edgewise.chain import Chain
     except ImportError:  # no numba for this machine or this numpy: the dense convolutions are as right
         return None
 
     graph = fx.Graph()
     graph.output(graph.graph_copy(small.model.graph, {}))
     modules: dict[str, nn.Module] = dict(small.model.named_modules())
-    blocks: dict[str, Block] = {}
+    whole = _whole(graph, modules, small.masks, chosen)
+    chains: dict[str, Chain] = {}
+    for nodes in _stretches(graph, whole):
+        name = f"chain_{len(chains)}"
+        chains[name] = Chain([replace(whole[node], reads=_values(nodes, node)) for node in nodes])
+        with graph.inserting_after(nodes[-1]):
+            call = graph.call_module(name, (_input(nodes),))
+        nodes[-1].replace_all_uses_with(call)
+        for node in reversed(nodes):
+            graph.erase_node(node)
+    model = fx.GraphModule({**modules, **chains}, graph)
+    rest = Masks({name: mask for name, mask in small.masks.items() if name not in chosen})
+    return Edgewise(model, rest, small, list(chains.values()))
+
+
+def _whole(
+    graph: fx.Graph, modules: Mapping[str, nn.Module], masks: Masks, chosen: Sequence[str]
+) -> "dict[fx.Node, Operation]":
+    """The nodes that a chain may hold, reading nothing yet; what belongs to one has left the graph."""
+    from mica.edgewise.program import Convolution, Sum
+
+    found: dict[fx.Node, Operation] = {}
     for node in list(graph.nodes):
-        if node.op != "call_module" or node.target not in chosen:
-            continue
-        conv = modules[node.target]
-        assert isinstance(conv, nn.Conv2d)
         tail = _Tail(graph, node, modules)
-        norm, relu, pool = tail.take(_is_norm), tail.take(_is_relu), tail.take(_is_pool)
-        assert norm is None or isinstance(norm, nn.BatchNorm2d)
-        window = _side(pool.kernel_size) if isinstance(pool, nn.MaxPool2d) else 1
-        blocks[node.target] = Block(conv, small.masks[node.target], norm, relu is not None, window)
-    model = fx.GraphModule({**modules, **blocks}, graph)
-    rest = Masks({name: mask for name, mask in small.masks.items() if name not in blocks})
-    return Edgewise(model, rest, small, blocks)
+        if node.op == "call_module" and node.target in chosen:
+            name, conv = str(node.target), modules[node.target]
+            norm, relu, pool = tail.take(_is_norm), tail.take(_is_relu), tail.take(_is_pool)
+            assert isinstance(conv, nn.Conv2d)
+            found[node] = Convolution(
+                name,
+                conv,
+                masks[name],
+                norm_name=norm.name if norm else "",
+                norm=norm.module if norm and isinstance(norm.module, nn.BatchNorm2d) else None,
+                relu=relu is not None,
+                pool=_side(pool.module.kernel_size) if pool and isinstance(pool.module, nn.MaxPool2d) else 1,
+            )
+        elif _is_sum(node):
+            found[node] = Sum(tail.take(_is_relu) is not None)
+    return found
+
+
+def _stretches(graph: fx.Graph, whole: "Mapping[fx.Node, Operation]") -> list[list[fx.Node]]:
+    """Nodes that become chains: each reads one value from outside, and only the last one is read there."""
+    found: list[list[fx.Node]] = []
+    taken: set[fx.Node] = set()
+    for first in graph.nodes:
+        if first in taken or first not in whole or first.op != "call_module":
+            continue
+        inside = [first]
+        known = {first, *first.all_input_nodes}
+        node = first.next
+        while node.op != "root":
+            if node in whole and node not in taken and known.issuperset(node.all_input_nodes):
+                inside.append(node)
+                known.add(node)
+            node = node.next
+        while not _closed(inside):
+            inside.pop()
+        found.append(inside)
+        taken.update(inside)
+    return found
+
+
+def _closed(inside: Sequence[fx.Node]) -> bool:
+    """Whether nobody outside reads any but the last."""
+    return all(reader in inside for node in inside[:-1] for reader in node.users)
+
+
+def _input(nodes: Sequence[fx.Node]) -> fx.Node:
+    return nodes[0].all_input_nodes[0]
+
+
+def _values(nodes: Sequence[fx.Node], node: fx.Node) -> tuple[int, ...]:
+    """The numbers, in a chain, of the values that one of its nodes reads."""
+    number = {_input(nodes): 0, **{other: index + 1 for index, other in enumerate(nodes)}}
+    return tuple(number[read] for read in node.args if isinstance(read, fx.Node))
 
 
 def _suits(small: Compact, name: str) -> bool:
@@ -87,14 +152,22 @@ def _sparse_enough(mask: Tensor, in_channels: int) -> bool:
     return int(mask.sum()) <= mask.numel() / _DENSE_SPEED + _CHANNEL_COST * channels
 
 
-class _Tail:
-    """The chain of operations behind a convolution; what is taken leaves the graph."""
+@dataclass(frozen=True)
+class _Taken:
+    """An operation that has left the graph."""
 
-    def __init__(self, graph: fx.Graph, head: fx.Node, modules: dict[str, nn.Module]) -> None:
+    name: str
+    module: nn.Module | None
+
+
+class _Tail:
+    """The chain of operations behind a node; what is taken leaves the graph."""
+
+    def __init__(self, graph: fx.Graph, head: fx.Node, modules: Mapping[str, nn.Module]) -> None:
         self._graph, self._head, self._modules = graph, head, modules
 
-    def take(self, fits: Callable[[fx.Node, nn.Module | None], bool]) -> nn.Module | fx.Node | None:
-        """The next operation, as its module if it has one; None if it is not fit or not the only reader."""
+    def take(self, fits: Callable[[fx.Node, nn.Module | None], bool]) -> _Taken | None:
+        """The next operation; None if it is not fit or not the only reader."""
         readers = list(self._head.users)
         if len(readers) != 1:
             return None
@@ -104,7 +177,7 @@ class _Tail:
             return None
         node.replace_all_uses_with(self._head)
         self._graph.erase_node(node)
-        return module or node
+        return _Taken(str(node.target), module)
 
 
 def _is_norm(node: fx.Node, module: nn.Module | None) -> bool:
@@ -126,6 +199,19 @@ def _is_pool(node: fx.Node, module: nn.Module | None) -> bool:
     sides = {_side(of) for of in (module.kernel_size, module.stride)}
     whole = _side(module.padding) == 0 and _side(module.dilation) == 1 and not module.ceil_mode
     return len(sides) == 1 and -1 not in sides and whole and not module.return_indices
+
+
+def _is_sum(node: fx.Node) -> bool:
+    """The sum of two values of one shape."""
+    if node.target not in (operator.add, operator.iadd, torch.add, "add", "add_") or node.kwargs:
+        return False
+    shapes = {read.meta.get("shape") if isinstance(read, fx.Node) else None for read in node.args}
+    if len(node.args) != 2 or len(shapes) != 1 or None in shapes:
+        return False
+    first = node.args[0]
+    assert isinstance(first, fx.Node)
+    # Written into its first, which then nobody else may read.
+    return node.target not in (operator.iadd, "add_") or len(first.users) == 1
 
 
 def _side(size: int | tuple[int, ...]) -> int:

@@ -5,8 +5,9 @@ import sys
 import torch
 from torch import nn
 
-from mica.edgewise.block import Block
+from mica.edgewise.chain import Chain
 from mica.edgewise.compiling import ready
+from mica.edgewise.program import Convolution, Sum
 
 
 def main(name: str) -> None:
@@ -15,11 +16,9 @@ def main(name: str) -> None:
     ready.add(dtype)  # or it would wait for itself
     conv = nn.Conv2d(2, 3, 3, padding=1, dtype=dtype)
     mask = torch.ones_like(conv.weight, dtype=torch.bool)
-    for block in (
-        Block(conv, mask, nn.BatchNorm2d(3, dtype=dtype), True, 2),
-        Block(conv, mask, None, False, 1),
-    ):
-        block(torch.ones(4, 2, 8, 8, dtype=dtype, requires_grad=True)).sum().backward()
+    first = Convolution("a", conv, mask, "b", nn.BatchNorm2d(3, dtype=dtype), True, 2)
+    chain = Chain([first, Sum(reads=(1, 1))])
+    chain(torch.ones(4, 2, 8, 8, dtype=dtype, requires_grad=True)).sum().backward()
 
 
 if __name__ == "__main__":

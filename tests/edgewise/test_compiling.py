@@ -9,16 +9,18 @@ STEP = """
 import hashlib
 import torch
 from torch import nn
-from mica.edgewise.block import Block
+from mica.edgewise.chain import Chain
+from mica.edgewise.program import Convolution, Sum
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
 conv = nn.Conv2d(16, 24, 3, padding=1, bias=False)
-block = Block(conv, torch.rand(conv.weight.shape) < 0.1, nn.BatchNorm2d(24), True, 2)
+mask = torch.rand(conv.weight.shape) < 0.1
+chain = Chain([Convolution("conv", conv, mask, "norm", nn.BatchNorm2d(24), True, 2), Sum(reads=(1, 1))])
 x = torch.randn(16, 16, 16, 16, requires_grad=True)
-out = block(x)
+out = chain(x)
 out.backward(torch.randn_like(out))
-for found in (out, x.grad, block.values.grad):
+for found in (out, x.grad, chain.values.grad):
     print(hashlib.sha256(found.detach().contiguous().numpy().tobytes()).hexdigest())
 """
 

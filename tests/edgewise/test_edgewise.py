@@ -42,24 +42,37 @@ class Side:
         )
         self.network.train()
 
-    def parameters(self) -> dict[str, tuple[nn.Parameter, Callable[[Tensor], Tensor]]]:
-        """Compact name → the parameter, and what of a tensor of the compact shape is the parameter's."""
-        blocks = self.sparse.blocks if self.sparse else {}
-        found: dict[str, tuple[nn.Parameter, Callable[[Tensor], Tensor]]] = {}
+    def parameters(self) -> dict[str, tuple[nn.Parameter, slice, Callable[[Tensor], Tensor]]]:
+        """Compact name → the parameter, where in it, and what of a tensor of the compact shape is there."""
+        found: dict[str, tuple[nn.Parameter, slice, Callable[[Tensor], Tensor]]] = {}
         for name, parameter in self.small.model.named_parameters():
-            layer = name.removesuffix(".weight")
-            if layer in blocks:
-                mask = self.small.masks[layer]
-                found[name] = (blocks[layer].values, lambda full, mask=mask: full[mask])
-            else:
-                found[name] = (parameter, lambda full: full)
+            found[name] = (parameter, slice(None), lambda full: full)
+        for chain in self.sparse.chains if self.sparse else ():
+            for name, places in chain.program.parameters.items():
+                mask = self.small.masks.get(name.removesuffix(".weight"))
+                found[name] = (
+                    chain.values,
+                    places,
+                    lambda full, mask=mask: full if mask is None else full[mask],
+                )
+        return found
+
+    def buffers(self) -> dict[str, Tensor]:
+        found = dict(self.small.model.named_buffers())
+        for chain in self.sparse.chains if self.sparse else ():
+            for number, (name, places) in enumerate(chain.program.statistics.items()):
+                found[f"{name}.running_mean"], found[f"{name}.running_var"] = chain.tracked[:, places]
+                found[f"{name}.num_batches_tracked"] = chain.batches[number]
         return found
 
     def start_from(self, state: dict[str, Tensor], momentum: dict[str, Tensor]) -> None:
-        self.small.model.load_state_dict(state)
-        for name, (parameter, part) in self.parameters().items():
-            parameter.data.copy_(part(state[name]))
-            self.sgd.state[parameter]["momentum_buffer"] = part(momentum[name]).clone()
+        for name, buffer in self.buffers().items():
+            if name in state:
+                buffer.copy_(state[name])
+        for name, (parameter, where, part) in self.parameters().items():
+            parameter.data[where] = part(state[name])
+            buffers = self.sgd.state[parameter]
+            buffers.setdefault("momentum_buffer", torch.zeros_like(parameter))[where] = part(momentum[name])
 
     def step(self, number: int, images: Tensor, labels: Tensor) -> Tensor:
         torch.manual_seed(number)  # dropout draws the same for all
@@ -70,13 +83,14 @@ class Side:
         return loss.detach()
 
     def compare(self, state: dict[str, Tensor], momentum: dict[str, Tensor], close: float) -> None:
-        for name, buffer in self.small.model.named_buffers():
+        for name, buffer in self.buffers().items():
             if name in state:
                 assert_close(buffer, state[name], close, name)
-        for name, (parameter, part) in self.parameters().items():
-            assert_close(parameter.detach(), part(state[name]), close, name)
-            if parameter.numel():
-                assert_close(self.sgd.state[parameter]["momentum_buffer"], part(momentum[name]), close, name)
+        for name, (parameter, where, part) in self.parameters().items():
+            assert_close(parameter.detach()[where], part(state[name]), close, name)
+            if parameter[where].numel():
+                found = self.sgd.state[parameter]["momentum_buffer"][where]
+                assert_close(found, part(momentum[name]), close, name)
 
 
 def assert_close(found: Tensor, wanted: Tensor, close: float, name: str) -> None:
@@ -116,7 +130,12 @@ def check(model: nn.Module, masks: mica.Masks, shape: tuple[int, ...], batch: in
         for side in sides:
             torch.testing.assert_close(side.step(number, *at), loss.detach(), rtol=1e-9, atol=0)
             side.compare(gather(full.state_dict()), gather(momentum()), close=1e-9)
-    return len(sparse.blocks) if sparse else 0
+    return len(small_layers(sparse)) if sparse else 0
+
+
+def small_layers(sparse: Edgewise) -> list[str]:
+    """Those that are computed edge by edge."""
+    return [name for name in sparse.small.masks if name not in sparse.masks]
 
 
 def compactable(seed: int) -> bool:
@@ -193,5 +212,5 @@ def test_without_numba_there_is_nothing_to_replace(monkeypatch: pytest.MonkeyPat
     masks = mica.sparsify(model, "mica-igq", 100, 0, input_shape=(3, 16, 16))
     small = mica.compact(model, masks, mica.trace(model, (3, 16, 16)))
     assert edgewise(small) is not None
-    monkeypatch.setitem(sys.modules, "mica.edgewise.block", None)
+    monkeypatch.setitem(sys.modules, "mica.edgewise.chain", None)
     assert edgewise(small) is None

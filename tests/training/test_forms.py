@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 import mica
-from mica.edgewise.block import Block
+from mica.edgewise.chain import Chain
 from mica.rng import torch_seeded
 from mica.training.forms import Form, enter
 from mica.training.state import TrainState
@@ -40,7 +40,7 @@ def losses(network: nn.Module, x: Tensor, labels: Tensor) -> Iterator[float]:
 
 
 def kind(form: Form) -> str:
-    if any(isinstance(module, Block) for module in form.network.modules()):
+    if any(isinstance(module, Chain) for module in form.network.modules()):
         return "edge by edge"
     return "compact" if isinstance(form.network, fx.GraphModule) else "plain"
 

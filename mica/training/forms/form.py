@@ -89,9 +89,9 @@ class Form:
             for name, part in self._parts.items():
                 part.enter(state.tensors[name], part.live)
                 if name in state.momentum:
-                    momentum = torch.zeros_like(part.live)
-                    part.enter(state.momentum[name], momentum)
-                    self._optimised[part.live] = {_MOMENTUM: momentum}
+                    # A form may train several of the network's tensors as one of its own.
+                    found = self._optimised.setdefault(part.live, {_MOMENTUM: torch.zeros_like(part.live)})
+                    part.enter(state.momentum[name], found[_MOMENTUM])
         apply(body.network, body.masks)
 
     @property

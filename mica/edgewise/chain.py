@@ -1,0 +1,170 @@
+"""Operations one after another as one torch module, computed edge by edge in one call each way."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numba.core import config
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from mica.edgewise import kernels
+from mica.edgewise.compiling import compile_apart
+from mica.edgewise.layout import Layout, lay_out
+from mica.edgewise.program import Convolution, Operation, Program
+
+
+class Chain(nn.Module):
+    """Operations of a network that nobody looks into: one value goes in, the last one comes out.
+
+    Takes and returns (N, C, H, W) tensors of any strides; what it returns lies as CHWN in memory.
+    """
+
+    values: nn.Parameter
+    """All parameters: of each convolution its kept edges and its bias, of each batch norm gamma and beta."""
+    tracked: Tensor
+    """Running mean and variance of all batch norms: (2, channels)."""
+    batches: Tensor
+    """How many batches each batch norm has seen."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        super().__init__()
+        convolutions = [operation for operation in operations if isinstance(operation, Convolution)]
+        dtype = convolutions[0].conv.weight.dtype
+        compile_apart(dtype)
+        self.program = Program(operations, convolutions[0].conv.in_channels)
+        self.values = nn.Parameter(torch.cat([part.flatten() for part in _parameters(convolutions)]))
+        norms = [operation.norm for operation in convolutions if operation.norm is not None]
+        tracked = [
+            torch.cat([getattr(norm, f"running_{name}") for norm in norms] or [torch.zeros(0)])
+            for name in ("mean", "var")
+        ]
+        self.register_buffer("tracked", torch.stack(tracked).to(dtype))
+        batches = [int(norm.num_batches_tracked or 0) for norm in norms]
+        self.register_buffer("batches", torch.tensor(batches, dtype=torch.int64))
+        self._layouts: dict[tuple[int, ...], Layout] = {}
+        self._free: list[_Memory] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = _Function.apply(x, self.values, self)  # type: ignore[no-untyped-call]
+        return out.permute(3, 0, 1, 2)
+
+    def layout(self, height: int, width: int, images: int, *, back: bool, threads: int) -> Layout:
+        key = (height, width, images, back, threads)
+        if key not in self._layouts:
+            self._layouts[key] = lay_out(self.program, (height, width), images, back=back, threads=threads)
+        return self._layouts[key]
+
+    def memory(self, layout: Layout) -> "_Memory":
+        """Memory that nobody uses now."""
+        found = self._free.pop() if self._free else _Memory(self.tracked)
+        found.fit(layout)
+        return found
+
+    def give_back(self, memory: "_Memory") -> None:
+        self._free.append(memory)
+
+
+def _parameters(convolutions: Sequence[Convolution]) -> list[Tensor]:
+    """In the program's order."""
+    found = []
+    for operation in convolutions:
+        found.append(operation.conv.weight.detach()[operation.mask])
+        if operation.conv.bias is not None:
+            found.append(operation.conv.bias.detach())
+        if operation.norm is not None:
+            found += [operation.norm.weight.detach(), operation.norm.bias.detach()]
+    return found
+
+
+class _Memory:
+    """What a pass writes, and the way back reads."""
+
+    def __init__(self, tracked: Tensor) -> None:
+        self.values, self.gradients = (tracked.new_empty(0) for _ in range(2))
+        self.means, self.variances = (np.empty(tracked.shape[1]) for _ in range(2))
+
+    def fit(self, layout: Layout) -> None:
+        if len(self.values) < layout.memory:
+            self.values = self.values.new_empty(layout.memory)
+        if len(self.gradients) < layout.gradients:
+            self.gradients = self.gradients.new_empty(layout.gradients)
+
+
+class _Function(torch.autograd.Function):
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
+    def forward(ctx: Any, x: Tensor, values: Tensor, chain: Chain) -> Tensor:
+        images, channels, height, width = x.shape
+        back = any(ctx.needs_input_grad)
+        threads = _threads()
+        layout = chain.layout(height, width, images, back=back, threads=threads)
+        if chain.training:
+            _check(chain, layout)
+        memory = chain.memory(layout)
+        _part(memory.values, 0, (channels, height, width, images)).copy_(x.permute(1, 2, 3, 0))
+        program = chain.program
+        kernels.forward(
+            layout.operations, program.edges, layout.runs, values.detach().numpy(), memory.means,
+            memory.variances, chain.tracked.numpy(), memory.values.numpy(), chain.training, images, threads,
+        )  # fmt: skip
+        if chain.training:
+            chain.batches += 1
+        out = _part(memory.values, layout.output_at, layout.output).clone()
+        if back:
+            ctx.save_for_backward(values)
+            ctx.chain, ctx.memory, ctx.layout, ctx.training = chain, memory, layout, chain.training
+            ctx.shape = (channels, height * width * images), (channels, height, width, images)
+        else:
+            chain.give_back(memory)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        (values,) = ctx.saved_tensors
+        chain: Chain = ctx.chain
+        layout: Layout = ctx.layout
+        memory: _Memory = ctx.memory
+        _part(memory.gradients, layout.gradient_at, layout.output).copy_(gradients[0])
+        d_values = torch.zeros(len(values), dtype=torch.float64)
+        flat, shape = ctx.shape
+        d_x = values.new_empty(flat if ctx.needs_input_grad[0] else (0, 0))
+        program = chain.program
+        kernels.backward(
+            layout.operations, program.readers, program.edges, program.edges_back, layout.runs,
+            values.detach().numpy(), memory.means, memory.variances, memory.values.numpy(),
+            memory.gradients.numpy(), ctx.training, shape[3], _threads(), d_values.numpy(), d_x.numpy(),
+        )  # fmt: skip
+        chain.give_back(memory)
+        return (
+            d_x.view(shape).permute(3, 0, 1, 2) if ctx.needs_input_grad[0] else None,
+            d_values.to(values.dtype),
+            None,
+        )
+
+
+def _part(memory: Tensor, at: int, shape: tuple[int, ...]) -> Tensor:
+    return memory[at : at + math.prod(shape)].view(shape)
+
+
+def _check(chain: Chain, layout: Layout) -> None:
+    """Raises ValueError where batch norm would have one value a channel."""
+    for operation in layout.operations[:-1]:
+        if operation["gamma"] >= 0 and int(np.prod(operation["size"])) * layout.output[3] == 1:
+            raise ValueError("batch norm in training needs more than one value a channel")
+
+
+def _threads() -> int:
+    """As many as torch may use; the kernels then may too."""
+    asked = torch.get_num_threads()
+    count: int = min(asked, config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    if count > 1 and numba.get_num_threads() != count:
+        numba.set_num_threads(count)
+        if torch.get_num_threads() != asked:  # numba's pool, as it starts, sets the count that torch goes by
+            torch.set_num_threads(asked)
+    return count
