@@ -99,14 +99,12 @@ class _Function(torch.autograd.Function):
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(ctx: Any, x: Tensor, values: Tensor, chain: Chain) -> Tensor:
         images, channels, height, width = x.shape
-        back = any(ctx.needs_input_grad)
-        threads = _threads()
+        back, threads = any(ctx.needs_input_grad), _threads()
         layout = chain.layout(height, width, images, back=back, threads=threads)
-        if chain.training:
-            _check(chain, layout)
-        memory = chain.memory(layout)
+        if chain.training and layout.single:
+            raise ValueError("batch norm in training needs more than one value a channel")
+        memory, program = chain.memory(layout), chain.program
         _part(memory.values, 0, (channels, height, width, images)).copy_(x.permute(1, 2, 3, 0))
-        program = chain.program
         kernels.forward(
             layout.operations, program.edges, layout.runs, values.detach().numpy(), memory.means,
             memory.variances, chain.tracked.numpy(), memory.values.numpy(), chain.training, images, threads,
@@ -116,8 +114,8 @@ class _Function(torch.autograd.Function):
         out = _part(memory.values, layout.output_at, layout.output).clone()
         if back:
             ctx.save_for_backward(values)
-            ctx.chain, ctx.memory, ctx.layout, ctx.training = chain, memory, layout, chain.training
-            ctx.shape = (channels, height * width * images), (channels, height, width, images)
+            ctx.chain, ctx.training, ctx.threads = chain, chain.training, threads
+            ctx.layout, ctx.memory, ctx.shape = layout, memory, (channels, height, width, images)
         else:
             chain.give_back(memory)
         return out
@@ -129,34 +127,27 @@ class _Function(torch.autograd.Function):
         (values,) = ctx.saved_tensors
         chain: Chain = ctx.chain
         layout: Layout = ctx.layout
-        memory: _Memory = ctx.memory
+        memory: _Memory | None = ctx.memory
+        if memory is None:
+            raise RuntimeError("the gradients of a chain can be asked for once a pass")
         _part(memory.gradients, layout.gradient_at, layout.output).copy_(gradients[0])
         d_values = torch.zeros(len(values), dtype=torch.float64)
-        flat, shape = ctx.shape
-        d_x = values.new_empty(flat if ctx.needs_input_grad[0] else (0, 0))
+        d_x = values.new_empty(ctx.shape) if ctx.needs_input_grad[0] else None
+        d_input = values.new_empty(0, 0) if d_x is None else d_x.flatten(1)
         program = chain.program
         kernels.backward(
             layout.operations, program.readers, program.edges, program.edges_back, layout.runs,
             values.detach().numpy(), memory.means, memory.variances, memory.values.numpy(),
-            memory.gradients.numpy(), ctx.training, shape[3], _threads(), d_values.numpy(), d_x.numpy(),
+            memory.gradients.numpy(), ctx.training, layout.output[3], min(ctx.threads, _threads()),
+            d_values.numpy(), d_input.numpy(),
         )  # fmt: skip
         chain.give_back(memory)
-        return (
-            d_x.view(shape).permute(3, 0, 1, 2) if ctx.needs_input_grad[0] else None,
-            d_values.to(values.dtype),
-            None,
-        )
+        ctx.memory = None
+        return None if d_x is None else d_x.permute(3, 0, 1, 2), d_values.to(values.dtype), None
 
 
 def _part(memory: Tensor, at: int, shape: tuple[int, ...]) -> Tensor:
     return memory[at : at + math.prod(shape)].view(shape)
-
-
-def _check(chain: Chain, layout: Layout) -> None:
-    """Raises ValueError where batch norm would have one value a channel."""
-    for operation in layout.operations[:-1]:
-        if operation["gamma"] >= 0 and int(np.prod(operation["size"])) * layout.output[3] == 1:
-            raise ValueError("batch norm in training needs more than one value a channel")
 
 
 def _threads() -> int:

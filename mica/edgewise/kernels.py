@@ -77,6 +77,15 @@ class Edges(NamedTuple):
     """Which of the parameters is the edge's weight."""
 
 
+class Centre(NamedTuple):
+    """What leads from the gradient of a channel's batch norm to that of what it normalises."""
+
+    middle: float
+    scale: float
+    mean: float
+    slope: float
+
+
 class Readers(NamedTuple):
     """Which operations read each of a chain's values."""
 
@@ -141,21 +150,46 @@ def _reach_back(
 
 
 @part
-def _add_weighted(x: Floats, places: Ints, parameters: Floats, orders: Ints, count: int, out: Floats) -> None:
-    """Add the weighted sum of stretches of x to `out`, four in one pass over it."""
+def _weighted_sum(
+    x: Floats, places: Ints, parameters: Floats, orders: Ints, count: int, start: float, onto: bool,
+    out: Floats,
+) -> None:  # fmt: skip
+    """out = start + the weighted sum of stretches of x, or what `out` was `onto` that; four in a pass."""
     length = len(out)
-    done = count - count % 4
-    for i in range(0, done, 4):
-        a, b = x[places[i] : places[i] + length], x[places[i + 1] : places[i + 1] + length]
-        c, d = x[places[i + 2] : places[i + 2] + length], x[places[i + 3] : places[i + 3] + length]
-        u, v = parameters[orders[i]], parameters[orders[i + 1]]
-        w, z = parameters[orders[i + 2]], parameters[orders[i + 3]]
-        for n in range(length):
-            out[n] += u * a[n] + v * b[n] + w * c[n] + z * d[n]
-    for i in range(done, count):
-        a, u = x[places[i] : places[i] + length], parameters[orders[i]]
-        for n in range(length):
-            out[n] += u * a[n]
+    nothing = out.dtype.type(0)
+    for i in range(0, max(count, 1), 4):
+        # Where fewer are left, the last of them counts for the others, with weight 0.
+        some = min(count - i, 4)
+        if some <= 0:
+            if not onto:
+                out[:] = start
+            return
+        j, k, m = i + min(1, some - 1), i + min(2, some - 1), i + min(3, some - 1)
+        a, b = x[places[i] : places[i] + length], x[places[j] : places[j] + length]
+        c, d = x[places[k] : places[k] + length], x[places[m] : places[m] + length]
+        u = parameters[orders[i]]
+        v = parameters[orders[j]] if some > 1 else nothing
+        w = parameters[orders[k]] if some > 2 else nothing
+        z = parameters[orders[m]] if some > 3 else nothing
+        if onto or i:
+            if some == 1:
+                for n in range(length):
+                    out[n] += u * a[n]
+            elif some == 2:
+                for n in range(length):
+                    out[n] += u * a[n] + v * b[n]
+            else:
+                for n in range(length):
+                    out[n] += u * a[n] + v * b[n] + w * c[n] + z * d[n]
+        elif some == 1:
+            for n in range(length):
+                out[n] = start + u * a[n]
+        elif some == 2:
+            for n in range(length):
+                out[n] = start + u * a[n] + v * b[n]
+        else:
+            for n in range(length):
+                out[n] = start + u * a[n] + v * b[n] + w * c[n] + z * d[n]
 
 
 @part
@@ -164,26 +198,32 @@ def _add_products(
 ) -> None:
     """Add to each edge's total the inner product of its stretch of x and the gradient."""
     length = len(gradient)
-    done = count - count % 4
-    for i in range(0, done, 4):
-        a, b = x[places[i] : places[i] + length], x[places[i + 1] : places[i + 1] + length]
-        c, d = x[places[i + 2] : places[i + 2] + length], x[places[i + 3] : places[i + 3] + length]
+    for i in range(0, count, 4):
+        some = min(count - i, 4)
+        j, k, m = i + min(1, some - 1), i + min(2, some - 1), i + min(3, some - 1)
+        a, b = x[places[i] : places[i] + length], x[places[j] : places[j] + length]
+        c, d = x[places[k] : places[k] + length], x[places[m] : places[m] + length]
         u = v = w = z = gradient.dtype.type(0)
-        for n in range(length):
-            u += a[n] * gradient[n]
-            v += b[n] * gradient[n]
-            w += c[n] * gradient[n]
-            z += d[n] * gradient[n]
+        if some == 1:
+            for n in range(length):
+                u += a[n] * gradient[n]
+        elif some == 2:
+            for n in range(length):
+                u += a[n] * gradient[n]
+                v += b[n] * gradient[n]
+        else:
+            for n in range(length):
+                u += a[n] * gradient[n]
+                v += b[n] * gradient[n]
+                w += c[n] * gradient[n]
+                z += d[n] * gradient[n]
         totals[orders[i]] += u
-        totals[orders[i + 1]] += v
-        totals[orders[i + 2]] += w
-        totals[orders[i + 3]] += z
-    for i in range(done, count):
-        a = x[places[i] : places[i] + length]
-        u = gradient.dtype.type(0)
-        for n in range(length):
-            u += a[n] * gradient[n]
-        totals[orders[i]] += u
+        if some > 1:
+            totals[orders[j]] += v
+        if some > 2:
+            totals[orders[k]] += w
+        if some > 3:
+            totals[orders[m]] += z
 
 
 @part
@@ -193,7 +233,7 @@ def _convolve(
 ) -> None:  # fmt: skip
     """out = what a channel's edges read, weighted, plus its bias."""
     begin, end = edges.starts[op["starts"] + channel], edges.starts[op["starts"] + channel + 1]
-    out[:] = parameters[op["bias"] + channel] if op["bias"] >= 0 else out.dtype.type(0)
+    start = parameters[op["bias"] + channel] if op["bias"] >= 0 else out.dtype.type(0)
     height, width, columns = op["source"][0], op["source"][1], op["size"][1]
     inputs = memory[op["reads"][0] :]
     places, orders = np.empty(end - begin, np.int64), np.empty(end - begin, np.int64)
@@ -205,15 +245,15 @@ def _convolve(
                 edges, begin, end, row * op["stride"][0], column * op["stride"][1], height, width, images,
                 places, orders,
             )  # fmt: skip
-            _add_weighted(inputs, places, parameters, orders, found, out[at : at + length])
+            _weighted_sum(inputs, places, parameters, orders, found, start, False, out[at : at + length])
 
 
 @part
 def _give_edges(
-    op: Any, channel: int, edges: Edges, runs: Ints, memory: Floats, images: int, gradient: Floats,
-    totals: Floats,
+    op: Any, channel: int, edges: Edges, runs: Ints, memory: Floats, images: int, centre: Centre, z: Floats,
+    gradient: Floats, totals: Floats,
 ) -> None:  # fmt: skip
-    """The gradients of a channel's edges, from that of what it gives before batch norm."""
+    """The gradients of a channel's edges, from that of what it gives; which is centred on the way."""
     begin, end = edges.starts[op["starts"] + channel], edges.starts[op["starts"] + channel + 1]
     height, width, columns = op["source"][0], op["source"][1], op["size"][1]
     inputs = memory[op["reads"][0] :]
@@ -222,6 +262,8 @@ def _give_edges(
         for run in range(op["runs"][0], op["runs"][1]):
             column, length = runs[run, 0], runs[run, 1] * images
             at = (row * columns + column) * images
+            if len(z):
+                _centre(gradient[at : at + length], z[at : at + length], centre)
             found = _reach(
                 edges, begin, end, row * op["stride"][0], column * op["stride"][1], height, width, images,
                 places, orders,
@@ -230,17 +272,29 @@ def _give_edges(
 
 
 @part
+def _take(gradient: Floats, onto: bool, out: Floats) -> None:
+    if onto:
+        for n in range(len(out)):
+            out[n] += gradient[n]
+    else:
+        out[:] = gradient
+
+
+@part
 def _gather(
     value: int, channel: int, operations: Any, readers: Readers, edges: Edges, runs: Ints,
     parameters: Floats, gradients: Floats, images: int, out: Floats,
 ) -> None:  # fmt: skip
     """out = the gradient of a channel of one of the chain's values, from those of its readers."""
-    out[:] = 0
-    for reader in range(readers.starts[value], readers.starts[value + 1]):
+    first, end_of_all = readers.starts[value], readers.starts[value + 1]
+    if first == end_of_all:
+        out[:] = 0
+    for reader in range(first, end_of_all):
+        onto = reader > first
         op = operations[readers.operation[reader]]
         if op["adds"]:
             at = op["gradient"] + channel * len(out)
-            out += gradients[at : at + len(out)]
+            _take(gradients[at : at + len(out)], onto, out)
             continue
         begin, end = edges.starts[op["starts_back"] + channel], edges.starts[op["starts_back"] + channel + 1]
         width = op["source"][1]
@@ -254,7 +308,10 @@ def _gather(
                     edges, begin, end, row, column, op["size"][0], op["size"][1], images,
                     op["stride"][0], op["stride"][1], places, orders,
                 )  # fmt: skip
-                _add_weighted(inputs, places, parameters, orders, found, out[at : at + length])
+                _weighted_sum(
+                    inputs, places, parameters, orders, found, out.dtype.type(0), onto,
+                    out[at : at + length],
+                )  # fmt: skip
 
 
 @part
@@ -327,6 +384,20 @@ def _cut(
 
 
 @part
+def _cut_and_sum(
+    gradient: Floats, z: Floats, middle: float, scale: float, shift: float, relu: bool
+) -> tuple[float, float]:
+    """The same in place, and the sums of `_sums_of`, in one pass."""
+    total = along = gradient.dtype.type(0)
+    for n in range(len(z)):
+        value = gradient[n] if not relu or (z[n] - middle) * scale + shift > 0 else gradient.dtype.type(0)
+        gradient[n] = value
+        total += value
+        along += value * (z[n] - middle)
+    return total, along
+
+
+@part
 def _settle(z: Floats, sign: float, best: Floats, left: Floats, out: Floats) -> None:
     """Only the first of a window's largest pixels keeps its gradient; none is `left` for the others."""
     for n in range(len(z)):
@@ -336,17 +407,8 @@ def _settle(z: Floats, sign: float, best: Floats, left: Floats, out: Floats) -> 
 
 
 @part
-def _sums(gradient: Floats, z: Floats, middle: float, stretch: int) -> tuple[float, float]:
-    """Sums of the gradient, and of the gradient × (z − middle)."""
-    total = along = 0.0
-    for begin in range(0, len(z), stretch):
-        a, b = _sums_of(gradient[begin : begin + stretch], z[begin : begin + stretch], middle)
-        total, along = total + a, along + b
-    return total, along
-
-
-@part
 def _sums_of(gradient: Floats, z: Floats, middle: float) -> tuple[float, float]:
+    """Sums of the gradient, and of the gradient × (z − middle)."""
     total = along = gradient.dtype.type(0)
     for n in range(len(gradient)):
         total += gradient[n]
@@ -355,10 +417,10 @@ def _sums_of(gradient: Floats, z: Floats, middle: float) -> tuple[float, float]:
 
 
 @part
-def _centre(gradient: Floats, z: Floats, middle: float, scale: float, mean: float, slope: float) -> None:
+def _centre(gradient: Floats, z: Floats, of: Centre) -> None:
     """From the gradient of batch norm's output to that of its input."""
     for n in range(len(gradient)):
-        gradient[n] = scale * (gradient[n] - mean - slope * (z[n] - middle))
+        gradient[n] = of.scale * (gradient[n] - of.mean - of.slope * (z[n] - of.middle))
 
 
 @part
@@ -402,25 +464,33 @@ def _plane(rows: int, columns: int, flat: Floats, images: int) -> Floats:
 def _denormalise(
     op: Any, channel: int, gradient: Floats, z: Floats, parameters: Floats, means: Floats, variances: Floats,
     training: bool, images: int, d_z: Floats, d_parameters: Floats,
-) -> None:  # fmt: skip
-    """From the gradient of what a channel gives to that of z, of gamma and beta; `gradient` may be `d_z`."""
+) -> Centre:  # fmt: skip
+    """From the gradient of what a channel gives to that before ReLU and pooling, and of gamma and beta.
+
+    `gradient` is `d_z` where nothing is pooled. What is returned leads on to the gradient of z.
+    """
     middle, scale, shift = _affine(means, variances, op, channel, parameters)
-    pool, relu = op["pool"], op["relu"] == 1
-    if pool == 1:
-        _cut(gradient, z, middle, scale, shift, relu, d_z)
-    else:
+    relu, stretch = op["relu"] == 1, op["size"][1] * images
+    if op["pool"] > 1:
         _unpool(op, gradient, z, middle, scale, shift, images, d_z)
+    total = along = 0.0
+    for at in range(0, len(z), stretch):
+        row, inputs = d_z[at : at + stretch], z[at : at + stretch]
+        if op["pool"] > 1:
+            a, b = _sums_of(row, inputs, middle)
+        else:
+            a, b = _cut_and_sum(row, inputs, middle, scale, shift, relu)
+        total, along = total + a, along + b
+    kind = z.dtype.type
     if op["gamma"] < 0:
-        return
-    at = op["tracked"] + channel
-    total, along = _sums(d_z, z, middle, op["size"][1] * images)
-    variance = variances[at] + op["eps"]
+        return Centre(kind(0), kind(1), kind(0), kind(0))
+    variance = variances[op["tracked"] + channel] + op["eps"]
     d_parameters[op["gamma"] + channel] = along / np.sqrt(variance)
     d_parameters[op["gamma"] + op["channels"] + channel] = total
     # A batch's mean and variance depend on z too: what the gradient has along them goes.
     mean = total / len(z) if training else 0.0
     slope = along / len(z) / variance if training else 0.0
-    _centre(d_z, z, middle, scale, z.dtype.type(mean), z.dtype.type(slope))
+    return Centre(middle, scale, kind(mean), kind(slope))
 
 
 @part
@@ -505,15 +575,20 @@ def _backward_piece(
             if op["relu"]:
                 _keep(d_z, memory[at : at + given])
             continue
+        at = op["inner"] + channel * inner
+        z = memory[at : at + inner]
+        kind = z.dtype.type
+        centre = Centre(kind(0), kind(1), kind(0), kind(0))
         if op["inner"] != op["gives"]:
-            at = op["inner"] + channel * inner
-            _denormalise(
-                op, channel, gradient, memory[at : at + inner], parameters, means, variances, training,
-                images, d_z, d_parameters,
+            centre = _denormalise(
+                op, channel, gradient, z, parameters, means, variances, training, images, d_z, d_parameters
             )  # fmt: skip
+        _give_edges(
+            op, channel, edges, runs, memory, images, centre, z if op["gamma"] >= 0 else z[:0], d_z,
+            d_parameters,
+        )  # fmt: skip
         if op["bias"] >= 0:
             d_parameters[op["bias"] + channel] = _total(d_z, op["size"][1] * images)
-        _give_edges(op, channel, edges, runs, memory, images, d_z, d_parameters)
 
 
 @part

@@ -34,6 +34,8 @@ class Layout:
     """Where it lies in memory."""
     gradient_at: int
     """Where its gradient is to lie."""
+    single: bool
+    """Whether a batch norm has one value a channel, which has no variance."""
 
 
 def lay_out(program: Program, size: _Size, images: int, *, back: bool, threads: int) -> Layout:
@@ -76,16 +78,16 @@ def lay_out(program: Program, size: _Size, images: int, *, back: bool, threads: 
         output=(program.channels[-1], *sizes[-1], images),
         output_at=int(table[-2]["gives"]),
         gradient_at=int(table[-1]["gradient"]),
+        single=any(_pixels(entry["size"]) * images == 1 for entry in table if entry["gamma"] >= 0),
     )
 
 
 def _convolved(conv: nn.Conv2d, source: _Size) -> _Size:
-    rows, columns = (
-        (side + 2 * int(padding) - dilation * (kernel - 1) - 1) // stride + 1
-        for side, padding, dilation, kernel, stride in zip(
-            source, conv.padding, conv.dilation, conv.kernel_size, conv.stride, strict=True
-        )
-    )
+    reach = [
+        dilation * (kernel - 1) for dilation, kernel in zip(conv.dilation, conv.kernel_size, strict=True)
+    ]
+    padded = [side + 2 * padding for side, padding in zip(source, (*conv.padding,), strict=True)]
+    rows, columns = ((p - r - 1) // s + 1 for p, r, s in zip(padded, reach, conv.stride, strict=True))
     return rows, columns
 
 

@@ -55,6 +55,7 @@ def edgewise(small: Compact) -> Edgewise | None:
     graph = fx.Graph()
     graph.output(graph.graph_copy(small.model.graph, {}))
     modules: dict[str, nn.Module] = dict(small.model.named_modules())
+    _drop_identities(graph, modules)
     whole = _whole(graph, modules, small.masks, chosen)
     chains: dict[str, Chain] = {}
     for nodes in _stretches(graph, whole):
@@ -65,9 +66,23 @@ def edgewise(small: Compact) -> Edgewise | None:
         nodes[-1].replace_all_uses_with(call)
         for node in reversed(nodes):
             graph.erase_node(node)
+            del whole[node]
+    for node, left in whole.items():
+        if left.relu:  # of a sum that no chain could take
+            with graph.inserting_after(node):
+                cut = graph.call_function(torch.relu, (node,))
+            node.replace_all_uses_with(cut)
+            cut.args = (node,)
     model = fx.GraphModule({**modules, **chains}, graph)
     rest = Masks({name: mask for name, mask in small.masks.items() if name not in chosen})
     return Edgewise(model, rest, small, list(chains.values()))
+
+
+def _drop_identities(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> None:
+    for node in list(graph.nodes):
+        if node.op == "call_module" and isinstance(modules[str(node.target)], nn.Identity):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
 
 
 def _whole(

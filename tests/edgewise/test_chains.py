@@ -197,3 +197,14 @@ def test_two_passes_before_the_way_back_do_not_meet() -> None:
     together = sum(chain(x).square().sum() for x in images)
     assert isinstance(together, Tensor)
     torch.testing.assert_close(torch.autograd.grad(together, chain.values)[0], apart[0] + apart[1])
+
+
+def test_a_second_way_back_is_refused() -> None:
+    """Its memory serves the next pass by then."""
+    conv = nn.Conv2d(2, 3, 3, bias=False)
+    out = chain_of(conv, torch.ones(conv.weight.shape, dtype=torch.bool), None, True, 2)(
+        torch.ones(2, 2, 6, 6)
+    )
+    out.sum().backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="once a pass"):
+        out.sum().backward()

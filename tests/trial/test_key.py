@@ -29,24 +29,24 @@ def key(**changes: Any) -> str:
 PINNED = {
     "dense": (
         {"method": "dense", "log10_ratio": 0.0},
-        "b88accda148c354dc6aba2207c4b0bb628fa097d126bd9e8440ce8c94cb44212",
+        "0d43c39efe82db65062d07d0c450334510274d8bb4c1cd9ed46760085f5c634f",
     ),
     "rpi-erk": (
         {"method": "rpi-erk", "seed": 2},
-        "6ba7c070dd5a59bbe88355ea6e70cac3843a67e6c4afaa0bcc20cf62e2806b85",
+        "7cee81c2cacdf667f6536f5a1b81c891c0476b6f600689f1aa8dc8c759428b15",
     ),
-    "mica-igq": ({}, "81d997a131db447e1379dfd4ce11cf08a108b4edea7b33458741a4e656730863"),
+    "mica-igq": ({}, "de285cb0fd2d5c2166037a6ec056fe539411bb3a24648fd39abcda60064033c9"),
     "rbpi-snip": (
         {"method": "rbpi-snip", "log10_ratio": 0.5},
-        "64c699f788b07079f7299129ed583b859d954d912f3d7a6333065e3a53a9f6b0",
+        "3093fc6bb6e417aa4b5a6d73f2e436dfffa99a7730ebcec37ee63a50d2c12d74",
     ),
     "corrected": (
         {"method": "mica-synflow", "budget": "corrected", "model": "resnet20"},
-        "f614281d68e1b150cd17767d6b9b582e41b1220fb9db7aa6da6e75a1eeb8b6f0",
+        "8290c1d948cbf0814431ab7f91e491d82198580e04b08f86acd0cf770c67dd0c",
     ),
     "options": (
         {"model": {"name": "mlp", "hidden": [8, 16]}},
-        "f00db89d5501ee79f8e49dec433d08f684905a2654481c870bd55e053a4bddcd",
+        "6001df389af664182b8c013f1ee43b67d86bfeed30677ff204b440b0ec648694",
     ),
 }
 
@@ -63,7 +63,7 @@ def test_keys_are_pinned(name: str) -> None:
 
 def test_the_canonical_form_is_pinned() -> None:
     assert json.loads(canonical(paper().identity)) == {
-        "protocol_version": 3,
+        "protocol_version": 4,
         "data": DIGEST,
         "model": ["vgg16", {}],
         "pruner": ["mica", {"node_counts": "random"}],

@@ -32,7 +32,7 @@ class Part:
 
     def hold(self, live: Tensor) -> Tensor:
         """A copy of the part, on the CPU."""
-        return live.detach()[self.of_live].to("cpu", copy=not self.of_live)  # an index has copied already
+        return live.detach()[self.of_live].to("cpu", copy=True)
 
 
 @dataclass(frozen=True)
