@@ -8,6 +8,7 @@ import numba
 import numpy as np
 import torch
 from numba.core import config
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -49,7 +50,9 @@ class Chain(nn.Module):
         self._free: list[_Memory] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = _Function.apply(x, self.values, self)  # type: ignore[no-untyped-call]
+        # Within the function gradients are off, and do not tell whether anybody wants them.
+        back = torch.is_grad_enabled() and (x.requires_grad or self.values.requires_grad)
+        out: Tensor = _Function.apply(x, self.values, self, back)  # type: ignore[no-untyped-call]
         return out.permute(3, 0, 1, 2)
 
     def layout(self, height: int, width: int, images: int, *, back: bool, threads: int) -> Layout:
@@ -81,25 +84,28 @@ def _parameters(convolutions: Sequence[Convolution]) -> list[Tensor]:
 
 
 class _Memory:
-    """What a pass writes, and the way back reads."""
+    """What a pass writes, and the way back reads.
+
+    Arrays, not tensors: those made under `torch.inference_mode` could not be written to afterwards.
+    """
 
     def __init__(self, tracked: Tensor) -> None:
-        self.values, self.gradients = (tracked.new_empty(0) for _ in range(2))
+        self.values, self.gradients = (np.empty(0, tracked.numpy().dtype) for _ in range(2))
         self.means, self.variances = (np.empty(tracked.shape[1]) for _ in range(2))
 
     def fit(self, layout: Layout) -> None:
         if len(self.values) < layout.memory:
-            self.values = self.values.new_empty(layout.memory)
+            self.values = np.empty(layout.memory, self.values.dtype)
         if len(self.gradients) < layout.gradients:
-            self.gradients = self.gradients.new_empty(layout.gradients)
+            self.gradients = np.empty(layout.gradients, self.values.dtype)
 
 
 class _Function(torch.autograd.Function):
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
-    def forward(ctx: Any, x: Tensor, values: Tensor, chain: Chain) -> Tensor:
+    def forward(ctx: Any, x: Tensor, values: Tensor, chain: Chain, back: bool) -> Tensor:
         images, channels, height, width = x.shape
-        back, threads = any(ctx.needs_input_grad), _threads()
+        threads = _threads()
         layout = chain.layout(height, width, images, back=back, threads=threads)
         if chain.training and layout.single:
             raise ValueError("batch norm in training needs more than one value a channel")
@@ -107,7 +113,7 @@ class _Function(torch.autograd.Function):
         _part(memory.values, 0, (channels, height, width, images)).copy_(x.permute(1, 2, 3, 0))
         kernels.forward(
             layout.operations, program.edges, layout.runs, values.detach().numpy(), memory.means,
-            memory.variances, chain.tracked.numpy(), memory.values.numpy(), chain.training, images, threads,
+            memory.variances, chain.tracked.numpy(), memory.values, chain.training, images, threads,
         )  # fmt: skip
         if chain.training:
             chain.batches += 1
@@ -137,17 +143,17 @@ class _Function(torch.autograd.Function):
         program = chain.program
         kernels.backward(
             layout.operations, program.readers, program.edges, program.edges_back, layout.runs,
-            values.detach().numpy(), memory.means, memory.variances, memory.values.numpy(),
-            memory.gradients.numpy(), ctx.training, layout.output[3], min(ctx.threads, _threads()),
+            values.detach().numpy(), memory.means, memory.variances, memory.values,
+            memory.gradients, ctx.training, layout.output[3], min(ctx.threads, _threads()),
             d_values.numpy(), d_input.numpy(),
         )  # fmt: skip
         chain.give_back(memory)
         ctx.memory = None
-        return None if d_x is None else d_x.permute(3, 0, 1, 2), d_values.to(values.dtype), None
+        return None if d_x is None else d_x.permute(3, 0, 1, 2), d_values.to(values.dtype), None, None
 
 
-def _part(memory: Tensor, at: int, shape: tuple[int, ...]) -> Tensor:
-    return memory[at : at + math.prod(shape)].view(shape)
+def _part(memory: NDArray[Any], at: int, shape: tuple[int, ...]) -> Tensor:
+    return torch.from_numpy(memory[at : at + math.prod(shape)]).view(shape)
 
 
 def _threads() -> int:

@@ -208,3 +208,29 @@ def test_a_second_way_back_is_refused() -> None:
     out.sum().backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="once a pass"):
         out.sum().backward()
+
+
+def test_evaluation_keeps_nothing_for_a_way_back_and_leaves_memory_to_the_next_pass() -> None:
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(2, 3, 3, padding=1, bias=False).double(), nn.BatchNorm2d(3).double()
+    last = nn.Conv2d(3, 3, 3, padding=1, bias=False).double()
+    masks = [torch.ones(each.weight.shape, dtype=torch.bool) for each in (conv, last)]
+    twin = nn.Sequential(conv, copy.deepcopy(norm), nn.ReLU(), last)
+    chain = Chain(
+        [
+            Convolution("conv", conv, masks[0], "norm", norm, relu=True),
+            Convolution("last", last, masks[1], reads=(1,)),
+        ]
+    )
+    few, many = (torch.randn(count, 2, 6, 6, dtype=torch.float64) for count in (3, 20))
+    for number in range(3):
+        chain.eval(), twin.eval()
+        with torch.inference_mode():
+            torch.testing.assert_close(chain(many), twin(many), rtol=1e-9, atol=1e-10)
+        chain.train(), twin.train()
+        found, wanted = chain(few), twin(few)
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-10)
+        found.sum().backward()
+        assert len(chain._free) == 1, f"pass {number} kept its memory"
+    layouts = {images: layout for (*_, images, _, _), layout in chain._layouts.items()}
+    assert layouts[20].gradients == 0 and layouts[20].memory < 20 * 6 * 6 * (2 + 3 + 3 + 3)
