@@ -62,7 +62,7 @@ def _run(
         err.print(_interrupted(left), style="yellow", soft_wrap=True)
         return EXIT_INTERRUPTED
     try:
-        _report(opened, sweep)
+        _report(opened, sweep, apart=missing > 0)
     except KeyboardInterrupt:
         err.print(
             f"interrupted: `mica-sweep report {sweep}` draws the results", style="yellow", soft_wrap=True
@@ -84,13 +84,13 @@ def _run(
     return 0
 
 
-def _report(opened: "Sweep", sweep: Path) -> None:
+def _report(opened: "Sweep", sweep: Path, *, apart: bool) -> None:
     """Draw the results; the trials are done whatever becomes of that, and the process has said why."""
-    from mica.report.apart import report_apart
+    from mica.report.apart import report_ended
     from mica.sweep.results import results_of
 
     try:
-        report_apart(results_of(opened, sweep))
+        report_ended(results_of(opened, sweep), apart=apart)
     except OSError as error:
         err.print(f"the results could not be drawn: {error}", style="yellow", soft_wrap=True)
 

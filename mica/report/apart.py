@@ -1,7 +1,8 @@
-"""The report of a sweep that has just run, in a process of its own.
+"""The report of a sweep that has just run.
 
-The driver stays small that way, however many records there are. The process is handed what the driver knows,
-so that it reads neither the sweep file nor the data, nor the user's code, nor the store's records.
+Where trials ran, in a process of its own: the driver stays small that way, however many records there are.
+The process is handed what the driver knows, so that it reads neither the sweep file nor the data, nor the
+user's code, nor the store's records. Where none ran, a second one would only import all that this one has.
 """
 
 import gc
@@ -20,21 +21,21 @@ if TYPE_CHECKING:
 _COMMAND = [sys.executable, "-W", "ignore::FutureWarning", "-m", "mica.report.apart"]
 
 
-def report_apart(results: "Results") -> int:
+def report_ended(results: "Results", *, apart: bool) -> int:
     """Write and print the report of these results; returns the exit code, 0 if all is well."""
+    if not apart:
+        return _report(results)
     given = pickle.dumps(replace(results, sources={}))
     sys.stdout.flush()
     # Ctrl-C is for this process, which then ends that one.
     return subprocess.run(_COMMAND, input=given, start_new_session=True).returncode
 
 
-def main() -> int:
-    """The process's end."""
+def _report(results: "Results") -> int:
     from rich.console import Console
 
     from mica.report.report import write_report
 
-    results: Results = pickle.load(sys.stdin.buffer)
     try:
         write_report(results, Console(markup=False, emoji=False), redraw=False)
     except (UserError, OSError) as error:
@@ -48,4 +49,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_report(pickle.load(sys.stdin.buffer)))

@@ -16,7 +16,7 @@ from tests.sweep.sample import records_of, write
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_ray: None) -> Path:
     """A sweep of four masks, of models of the user's own that lie beside its file; nobody draws figures."""
-    monkeypatch.setattr("mica.report.apart.report_apart", lambda *given: 0)
+    monkeypatch.setattr("mica.report.apart.report_ended", lambda *given, **options: 0)
     user_models.write(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     again(monkeypatch)
@@ -114,15 +114,15 @@ def test_it_goes_to_no_cluster(folder: Path) -> None:
 
 def test_what_could_not_be_drawn_costs_no_trial(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process that draws has said why."""
-    monkeypatch.setattr("mica.report.apart.report_apart", lambda *given: 2)
+    monkeypatch.setattr("mica.report.apart.report_ended", lambda *given, **options: 2)
     assert run(folder).exit_code == 0
 
 
 def test_ctrl_c_while_results_are_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*given: object) -> int:
+    def interrupted(*given: object, **options: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mica.report.apart.report_apart", interrupted)
+    monkeypatch.setattr("mica.report.apart.report_ended", interrupted)
     result = run(folder)
     assert result.exit_code == 130
     assert "sweep.yaml` draws the results" in result.stderr

@@ -114,7 +114,7 @@ def test_counts_of_the_mask(record: Record) -> None:
 
 def test_provenance_says_where_and_how_long() -> None:
     where = run(tiny(), device="cpu").provenance
-    assert where.device == "cpu" and where.threads == 1 and where.host
+    assert where.device == "cpu" and where.threads == torch.get_num_threads() and where.host
     assert where.seconds_data > 0 and where.seconds_mask > 0 and where.seconds_train > 0
     assert set(where.versions) == {"mica", "python", "torch", "numpy", "numba"}
     assert where.started.endswith("+00:00")
