@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -17,8 +16,8 @@ from mica.bench.case import CLASSES, SHAPE, Case, Setting, pruned
 from mica.bench.gpu import gpu_use
 from mica.bench.measurements import StepRow
 from mica.pruning.methods import DENSE
-from mica.training.engine import step
 from mica.training.forms import enter
+from mica.training.learner import EagerLearner
 from mica.training.optimiser import sgd
 from mica.training.protocol import Precision, Protocol, default_protocol
 from mica.training.state import TrainState
@@ -88,15 +87,21 @@ def _race(case: Case, setting: Setting, seed: int) -> _Race:
     forward = _masked_dense(usual, {} if case.method == str(DENSE) else masks)
     usual_sgd = sgd(usual, protocol, fused=None)
     form = enter(model, graph, TrainState.begin(model, masks), device)
-    small, small_sgd = form.network.train(), form.optimiser(protocol)
+    form.network.train()
+    learners = (
+        EagerLearner(forward, usual_sgd),
+        form.learner(protocol.model_copy(update={"precision": case.precision})),
+    )
+    for learner in learners:
+        learner.rate = protocol.lr
 
     def theirs() -> Tensor:
-        return step(forward, usual_sgd, images, labels)
+        return learners[0](images, labels)
 
     def ours() -> Tensor:
-        return step(small, small_sgd, images, labels, case.precision)
+        return learners[1](images, labels)
 
-    first = [F.cross_entropy(side(), labels).item() for side in (theirs, ours)]
+    first = [side()[0].item() for side in (theirs, ours)]
     warm = [_timed(side, device) for _ in range(_WARM_UP) for side in (theirs, ours)]
     share = max(1, min(_SHARE, round(warm[-2] / warm[-1])))
     masked_dense, mine = [], []

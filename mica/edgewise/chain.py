@@ -47,7 +47,7 @@ class Chain(nn.Module):
         batches = [int(norm.num_batches_tracked or 0) for norm in norms]
         self.register_buffer("batches", torch.tensor(batches, dtype=torch.int64))
         self._layouts: dict[tuple[int, ...], Layout] = {}
-        self._free: list[_Memory] = []
+        self._free: list[Memory] = []
 
     def forward(self, x: Tensor) -> Tensor:
         # Within the function gradients are off, and do not tell whether anybody wants them.
@@ -55,19 +55,26 @@ class Chain(nn.Module):
         out: Tensor = _Function.apply(x, self.values, self, back)  # type: ignore[no-untyped-call]
         return out.permute(3, 0, 1, 2)
 
-    def layout(self, height: int, width: int, images: int, *, back: bool, threads: int) -> Layout:
-        key = (height, width, images, back, threads)
+    def begin(self, x: Tensor, *, back: bool, threads: int) -> "tuple[Layout, Memory]":
+        """The layout for some images, and memory of which they are the beginning.
+
+        Raises:
+            ValueError: batch norm would have one value a channel, of which there is no variance.
+        """
+        key = (*x.shape, back, threads)
         if key not in self._layouts:
-            self._layouts[key] = lay_out(self.program, (height, width), images, back=back, threads=threads)
-        return self._layouts[key]
+            size = (x.shape[2], x.shape[3])
+            self._layouts[key] = lay_out(self.program, size, len(x), back=back, threads=threads)
+        layout = self._layouts[key]
+        if self.training and layout.single:
+            raise ValueError("batch norm in training needs more than one value a channel")
+        memory = self._free.pop() if self._free else Memory(self.tracked)
+        memory.fit(layout)
+        _part(memory.values, 0, (*x.shape[1:], len(x))).copy_(x.permute(1, 2, 3, 0))
+        return layout, memory
 
-    def memory(self, layout: Layout) -> "_Memory":
-        """Memory that nobody uses now."""
-        found = self._free.pop() if self._free else _Memory(self.tracked)
-        found.fit(layout)
-        return found
-
-    def give_back(self, memory: "_Memory") -> None:
+    def give_back(self, memory: "Memory") -> None:
+        """Nobody needs it any more."""
         self._free.append(memory)
 
 
@@ -83,7 +90,7 @@ def _parameters(convolutions: Sequence[Convolution]) -> list[Tensor]:
     return found
 
 
-class _Memory:
+class Memory:
     """What a pass writes, and the way back reads.
 
     Arrays, not tensors: those made under `torch.inference_mode` could not be written to afterwards.
@@ -104,16 +111,11 @@ class _Function(torch.autograd.Function):
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(ctx: Any, x: Tensor, values: Tensor, chain: Chain, back: bool) -> Tensor:
-        images, channels, height, width = x.shape
-        threads = _threads()
-        layout = chain.layout(height, width, images, back=back, threads=threads)
-        if chain.training and layout.single:
-            raise ValueError("batch norm in training needs more than one value a channel")
-        memory, program = chain.memory(layout), chain.program
-        _part(memory.values, 0, (channels, height, width, images)).copy_(x.permute(1, 2, 3, 0))
+        threads, program = threads_to_use(), chain.program
+        layout, memory = chain.begin(x, back=back, threads=threads)
         kernels.forward(
             layout.operations, program.edges, layout.runs, values.detach().numpy(), memory.means,
-            memory.variances, chain.tracked.numpy(), memory.values, chain.training, images, threads,
+            memory.variances, chain.tracked.numpy(), memory.values, chain.training, len(x), threads,
         )  # fmt: skip
         if chain.training:
             chain.batches += 1
@@ -121,7 +123,7 @@ class _Function(torch.autograd.Function):
         if back:
             ctx.save_for_backward(values)
             ctx.chain, ctx.training, ctx.threads = chain, chain.training, threads
-            ctx.layout, ctx.memory, ctx.shape = layout, memory, (channels, height, width, images)
+            ctx.layout, ctx.memory, ctx.shape = layout, memory, (*x.shape[1:], len(x))
         else:
             chain.give_back(memory)
         return out
@@ -133,7 +135,7 @@ class _Function(torch.autograd.Function):
         (values,) = ctx.saved_tensors
         chain: Chain = ctx.chain
         layout: Layout = ctx.layout
-        memory: _Memory | None = ctx.memory
+        memory: Memory | None = ctx.memory
         if memory is None:
             raise RuntimeError("the gradients of a chain can be asked for once a pass")
         _part(memory.gradients, layout.gradient_at, layout.output).copy_(gradients[0])
@@ -144,7 +146,7 @@ class _Function(torch.autograd.Function):
         kernels.backward(
             layout.operations, program.readers, program.edges, program.edges_back, layout.runs,
             values.detach().numpy(), memory.means, memory.variances, memory.values,
-            memory.gradients, ctx.training, layout.output[3], min(ctx.threads, _threads()),
+            memory.gradients, ctx.training, layout.output[3], min(ctx.threads, threads_to_use()),
             d_values.numpy(), d_input.numpy(),
         )  # fmt: skip
         chain.give_back(memory)
@@ -156,7 +158,7 @@ def _part(memory: NDArray[Any], at: int, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(memory[at : at + math.prod(shape)]).view(shape)
 
 
-def _threads() -> int:
+def threads_to_use() -> int:
     """As many as torch may use; the kernels then may too."""
     asked = torch.get_num_threads()
     count: int = min(asked, config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]

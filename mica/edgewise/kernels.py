@@ -27,9 +27,11 @@ _FLOATS = {"contract", "reassoc", "nsz"}
 that diverges is seen to."""
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+CONVOLUTION, SUM, MEAN = range(3)
+"""Kinds of operations; a mean is that over all pixels."""
 OPERATION = np.dtype(
     [
-        ("adds", np.int64),  # 1: the sum of two values; 0: a convolution
+        ("kind", np.int64),  # one of those below
         ("first", np.int64),  # which value it reads: 0 is the chain's input, i + 1 what operation i gives
         ("second", np.int64),  # the other one of a sum
         ("channels", np.int64),
@@ -281,6 +283,15 @@ def _take(gradient: Floats, onto: bool, out: Floats) -> None:
 
 
 @part
+def _spread(gradient: Floats, onto: bool, out: Floats) -> None:
+    """The gradient of a mean, to all pixels alike."""
+    images, share = len(gradient), out.dtype.type(len(gradient) / len(out))
+    for at in range(0, len(out), images):
+        for n in range(images):
+            out[at + n] = (out[at + n] if onto else out.dtype.type(0)) + share * gradient[n]
+
+
+@part
 def _gather(
     value: int, channel: int, operations: Any, readers: Readers, edges: Edges, runs: Ints,
     parameters: Floats, gradients: Floats, images: int, out: Floats,
@@ -292,9 +303,13 @@ def _gather(
     for reader in range(first, end_of_all):
         onto = reader > first
         op = operations[readers.operation[reader]]
-        if op["adds"]:
+        if op["kind"] == SUM:
             at = op["gradient"] + channel * len(out)
             _take(gradients[at : at + len(out)], onto, out)
+            continue
+        if op["kind"] == MEAN:
+            at = op["gradient"] + channel * images
+            _spread(gradients[at : at + images], onto, out)
             continue
         begin, end = edges.starts[op["starts_back"] + channel], edges.starts[op["starts_back"] + channel + 1]
         width = op["source"][1]
@@ -524,6 +539,17 @@ def _add(a: Floats, b: Floats, relu: bool, out: Floats) -> None:
 
 
 @part
+def _average(x: Floats, out: Floats) -> None:
+    out[:] = 0
+    for at in range(0, len(x), len(out)):
+        for n in range(len(out)):
+            out[n] += x[at + n]
+    share = out.dtype.type(len(out) / len(x))
+    for n in range(len(out)):
+        out[n] *= share
+
+
+@part
 def _keep(gradient: Floats, out: Floats) -> None:
     """Of a gradient what comes through a ReLU that gave `out`."""
     for n in range(len(out)):
@@ -540,7 +566,12 @@ def _forward_piece(
     for channel in range(piece * op["channels"] // pieces, (piece + 1) * op["channels"] // pieces):
         at = op["gives"] + channel * given
         out = memory[at : at + given]
-        if op["adds"]:
+        if op["kind"] == MEAN:
+            source = op["source"][0] * op["source"][1] * images
+            at = op["reads"][0] + channel * source
+            _average(memory[at : at + source], out)
+            continue
+        if op["kind"] == SUM:
             a, b = op["reads"][0] + channel * given, op["reads"][1] + channel * given
             _add(memory[a : a + given], memory[b : b + given], op["relu"] == 1, out)
             continue
@@ -570,7 +601,7 @@ def _backward_piece(
         _gather(
             index + 1, channel, operations, readers, back, runs, parameters, gradients, images, gradient
         )  # fmt: skip
-        if op["adds"]:
+        if op["kind"] != CONVOLUTION:
             at = op["gives"] + channel * given
             if op["relu"]:
                 _keep(d_z, memory[at : at + given])
@@ -655,3 +686,65 @@ def backward(
             _gather(
                 0, channel, operations, readers, back, runs, parameters, gradients, images, d_input[channel]
             )  # fmt: skip
+
+
+@part
+def _loss(logits: Floats, labels: Ints, gradient: Floats, totals: Floats) -> None:
+    """Cross-entropy: adds its sum, and the hits among the first and the first five, to `totals`.
+
+    Logits and their gradient are (classes, images); the gradient is that of the mean. Of equal logits the
+    lower class comes first.
+    """
+    classes, images = logits.shape
+    for image in range(images):
+        label = labels[image]
+        own, largest = logits[label, image], logits[0, image]
+        for c in range(1, classes):
+            largest = max(largest, logits[c, image])
+        total, ahead = 0.0, 0
+        for c in range(classes):
+            logit = logits[c, image]
+            total += np.exp(np.float64(logit) - largest)
+            ahead += logit > own or (logit == own and c < label)
+        for c in range(classes):
+            share = np.exp(np.float64(logits[c, image]) - largest) / total
+            gradient[c, image] = (share - (c == label)) / images
+        totals[0] += np.log(total) + largest - own
+        totals[1] += ahead < 1
+        totals[2] += ahead < 5
+
+
+@part
+def _descend(
+    parameters: Floats, d_parameters: Floats, momentum: Floats, rate: float, factor: float, decay: float,
+    nesterov: bool,
+) -> None:  # fmt: skip
+    """A step of SGD with momentum and weight decay, in place."""
+    kind = parameters.dtype.type
+    lr, mu, weight = kind(rate), kind(factor), kind(decay)
+    for i in range(len(parameters)):
+        gradient = kind(d_parameters[i]) + weight * parameters[i]
+        momentum[i] = mu * momentum[i] + gradient
+        parameters[i] -= lr * (gradient + mu * momentum[i] if nesterov else momentum[i])
+
+
+@part
+def learn(
+    operations: Any, readers: Readers, edges: Edges, back: Edges, runs: Ints, parameters: Floats,
+    means: Floats, variances: Floats, tracked: Floats, memory: Floats, gradients: Floats, images: int,
+    threads: int, labels: Ints, classes: int, d_parameters: Floats, momentum: Floats, rate: float,
+    factor: float, decay: float, nesterov: bool, totals: Floats,
+) -> None:  # fmt: skip
+    """A whole step of training: there, loss, back, descent; adds to `totals` what `_loss` does."""
+    forward(operations, edges, runs, parameters, means, variances, tracked, memory, True, images, threads)
+    last, outside = operations[len(operations) - 2], operations[len(operations) - 1]
+    size = classes * images
+    logits = memory[last["gives"] : last["gives"] + size].reshape(classes, images)
+    gradient = gradients[outside["gradient"] : outside["gradient"] + size].reshape(classes, images)
+    _loss(logits, labels, gradient, totals)
+    d_parameters[:] = 0
+    backward(
+        operations, readers, edges, back, runs, parameters, means, variances, memory, gradients, True, images,
+        threads, d_parameters, gradients[:0].reshape(0, 0),
+    )  # fmt: skip
+    _descend(parameters, d_parameters, momentum, rate, factor, decay, nesterov)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mica.edgewise.kernels import Ints
-from mica.edgewise.program import Convolution, Program, Sum
+from mica.edgewise.program import Convolution, Mean, Program, Sum
 from mica.edgewise.taps import runs
 
 _LINE = 16
@@ -55,6 +55,8 @@ def lay_out(program: Program, size: _Size, images: int, *, back: bool, threads: 
         if isinstance(operation, Sum):
             if source != sizes[operation.reads[1]]:
                 raise ValueError(f"values of {source} and {sizes[operation.reads[1]]} pixels are added")
+        elif isinstance(operation, Mean):
+            entry["size"] = entry["pooled"] = 1, 1
         elif taps:
             entry["size"] = own = _convolved(operation.conv, source)
             entry["pooled"] = own[0] // operation.pool, own[1] // operation.pool

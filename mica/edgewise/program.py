@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from mica.edgewise.kernels import OPERATION, Edges, Ints, Readers
+from mica.edgewise.kernels import MEAN, OPERATION, SUM, Edges, Ints, Readers
 from mica.edgewise.taps import Taps, taps
 
 
@@ -39,7 +39,15 @@ class Sum:
     reads: tuple[int, ...] = (0, 0)
 
 
-Operation = Convolution | Sum
+@dataclass(frozen=True)
+class Mean:
+    """The mean of a value over all its pixels, one pixel then."""
+
+    reads: tuple[int, ...] = (0,)
+    relu: bool = False
+
+
+Operation = Convolution | Sum | Mean
 
 
 class Program:
@@ -58,15 +66,16 @@ class Program:
         self.table["pool"], self.table["bias"], self.table["gamma"] = 1, -1, -1
         for entry, operation in zip(self.table, operations, strict=False):
             self._enter(entry, operation)
-        self.table[-1]["adds"], self.table[-1]["channels"] = 1, self.channels[-1]
+        self.table[-1]["kind"], self.table[-1]["channels"] = SUM, self.channels[-1]
         self.edges = self._lists(0, "starts")
         self.edges_back = self._lists(1, "starts_back")
         self.readers = self._readers()
 
     def _enter(self, entry: Any, operation: Operation) -> None:
         entry["relu"] = operation.relu
-        if isinstance(operation, Sum):
-            entry["adds"], entry["channels"] = 1, self.channels[operation.reads[0]]
+        if not isinstance(operation, Convolution):
+            entry["kind"] = SUM if isinstance(operation, Sum) else MEAN
+            entry["channels"] = self.channels[operation.reads[0]]
             self.taps.append(None)
         else:
             conv, norm = operation.conv, operation.norm
@@ -92,7 +101,7 @@ class Program:
         columns: list[list[Ints]] = [[np.zeros(0, np.int64)] for _ in range(5)]
         starts = edges = 0
         for entry, operation, both in zip(self.table, self.operations, self.taps, strict=False):
-            if both is None or isinstance(operation, Sum):
+            if both is None or not isinstance(operation, Convolution):
                 continue
             own, weights = both[way], self.parameters[f"{operation.name}.weight"]
             entry[field] = starts

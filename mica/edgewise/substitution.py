@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from mica.compaction import Compact
+from mica.edgewise.straightening import as_convolution, averages, drop_identities, head_of
 from mica.masks import Masks
 
 if TYPE_CHECKING:  # numba takes half a second to import: only those who train wait for it
@@ -32,6 +33,8 @@ class Edgewise:
     """Of the layers that stay as they are: still to be applied."""
     small: Compact
     chains: "Sequence[Chain]"
+    whole: bool
+    """Whether the network is one chain, and its logits flattened."""
 
 
 def edgewise(small: Compact) -> Edgewise | None:
@@ -55,8 +58,14 @@ def edgewise(small: Compact) -> Edgewise | None:
     graph = fx.Graph()
     graph.output(graph.graph_copy(small.model.graph, {}))
     modules: dict[str, nn.Module] = dict(small.model.named_modules())
-    _drop_identities(graph, modules)
-    whole = _whole(graph, modules, small.masks, chosen)
+    masks = dict(small.masks)
+    drop_identities(graph, modules)
+    head = head_of(graph, modules) if len(chosen) == convolutions else None
+    if head and _sparse_enough(masks[head.name], masks[head.name].shape[1]):
+        as_convolution(graph, modules, head)
+        masks[head.name] = masks[head.name][:, :, None, None]
+        chosen.append(head.name)
+    whole = _whole(graph, modules, masks, chosen)
     chains: dict[str, Chain] = {}
     for nodes in _stretches(graph, whole):
         name = f"chain_{len(chains)}"
@@ -73,23 +82,18 @@ def edgewise(small: Compact) -> Edgewise | None:
                 cut = graph.call_function(torch.relu, (node,))
             node.replace_all_uses_with(cut)
             cut.args = (node,)
+    computing = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
+    alone = [node.target for node in computing if node.target is not torch.flatten]
     model = fx.GraphModule({**modules, **chains}, graph)
     rest = Masks({name: mask for name, mask in small.masks.items() if name not in chosen})
-    return Edgewise(model, rest, small, list(chains.values()))
-
-
-def _drop_identities(graph: fx.Graph, modules: Mapping[str, nn.Module]) -> None:
-    for node in list(graph.nodes):
-        if node.op == "call_module" and isinstance(modules[str(node.target)], nn.Identity):
-            node.replace_all_uses_with(node.args[0])
-            graph.erase_node(node)
+    return Edgewise(model, rest, small, list(chains.values()), alone == list(chains) and len(computing) == 2)
 
 
 def _whole(
-    graph: fx.Graph, modules: Mapping[str, nn.Module], masks: Masks, chosen: Sequence[str]
+    graph: fx.Graph, modules: Mapping[str, nn.Module], masks: Mapping[str, Tensor], chosen: Sequence[str]
 ) -> "dict[fx.Node, Operation]":
     """The nodes that a chain may hold, reading nothing yet; what belongs to one has left the graph."""
-    from mica.edgewise.program import Convolution, Sum
+    from mica.edgewise.program import Convolution, Mean, Sum
 
     found: dict[fx.Node, Operation] = {}
     for node in list(graph.nodes):
@@ -107,6 +111,8 @@ def _whole(
                 relu=relu is not None,
                 pool=_side(pool.module.kernel_size) if pool and isinstance(pool.module, nn.MaxPool2d) else 1,
             )
+        elif averages(node, modules):
+            found[node] = Mean()
         elif _is_sum(node):
             found[node] = Sum(tail.take(_is_relu) is not None)
     return found
@@ -117,7 +123,7 @@ def _stretches(graph: fx.Graph, whole: "Mapping[fx.Node, Operation]") -> list[li
     found: list[list[fx.Node]] = []
     taken: set[fx.Node] = set()
     for first in graph.nodes:
-        if first in taken or first not in whole or first.op != "call_module":
+        if first in taken or first not in whole or not _begins(whole[first]):
             continue
         inside = [first]
         known = {first, *first.all_input_nodes}
@@ -132,6 +138,12 @@ def _stretches(graph: fx.Graph, whole: "Mapping[fx.Node, Operation]") -> list[li
         found.append(inside)
         taken.update(inside)
     return found
+
+
+def _begins(operation: "Operation") -> bool:
+    from mica.edgewise.program import Convolution
+
+    return isinstance(operation, Convolution)
 
 
 def _closed(inside: Sequence[fx.Node]) -> bool:

@@ -3,16 +3,16 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from mica.rng import torch_seeded
-from mica.training.evaluation import Metrics, at_least_fp32, evaluate, metrics_of, sums
+from mica.training.evaluation import Metrics, evaluate, metrics_of
 from mica.training.forms import Form
 from mica.training.images import ImageSet
-from mica.training.protocol import Precision, Protocol
+from mica.training.learner import Learner
+from mica.training.protocol import Protocol
 from mica.training.state import Epoch
 
 
@@ -36,20 +36,25 @@ def train(
     """
     if form.rows and not form.rows[-1].finite:
         return
-    network, optimiser = form.network, form.optimiser(protocol)
-    bf16 = protocol.precision == "bf16"
+    learner = form.learner(protocol)
+    assess = partial(
+        evaluate,
+        form.network,
+        bf16=protocol.precision == "bf16",
+        innermost=form.innermost,
+        on_step=on_step,
+    )
     for index in range(form.epoch, protocol.epochs):
         begin = time.perf_counter()
-        for group in optimiser.param_groups:
-            group["lr"] = protocol.lr_at(index)
+        learner.rate = protocol.lr_at(index)
         with torch_seeded(seed, f"dropout/{index}", parts.train.labels.device.type):
-            metrics = _one_epoch(network, optimiser, parts.train, protocol, seed, index, on_step)
+            metrics = _one_epoch(form, learner, parts.train, protocol, seed, index, on_step)
         epoch = Epoch(
             number=index + 1,
             lr=protocol.lr_at(index),
             train=metrics,
-            val=evaluate(network, parts.val, bf16=bf16, on_step=on_step),
-            test=evaluate(network, parts.test, bf16=bf16, on_step=on_step),
+            val=assess(parts.val),
+            test=assess(parts.test),
             seconds=time.perf_counter() - begin,
         )
         form.rows.append(epoch)
@@ -58,26 +63,9 @@ def train(
             return
 
 
-def step(
-    model: Callable[[Tensor], Tensor],
-    optimiser: torch.optim.SGD,
-    pixels: Tensor,
-    labels: Tensor,
-    precision: Precision = "fp32",
-) -> Tensor:
-    """One step on a batch; returns the logits that it was computed from (N, classes)."""
-    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        logits = model(pixels)
-    logits = at_least_fp32(logits)
-    optimiser.zero_grad(set_to_none=True)
-    F.cross_entropy(logits, labels).backward()
-    optimiser.step()
-    return logits.detach()
-
-
 def _one_epoch(
-    model: nn.Module,
-    optimiser: torch.optim.SGD,
+    form: Form,
+    learner: Learner,
     images: ImageSet,
     protocol: Protocol,
     seed: int,
@@ -85,12 +73,14 @@ def _one_epoch(
     on_step: Callable[[], None] | None,
 ) -> Metrics:
     device = images.labels.device
-    model.train()
+    form.network.train()
     totals = torch.zeros(3, device=device, dtype=torch.float64)
     augment = protocol.augment == "crop-flip"
-    batches = images.training_batches(protocol.batch_size, seed=seed, epoch=epoch, augment=augment)
+    batches = images.training_batches(
+        protocol.batch_size, seed=seed, epoch=epoch, augment=augment, innermost=form.innermost
+    )
     for pixels, labels in batches:
-        totals += sums(step(model, optimiser, pixels, labels, protocol.precision), labels)
+        totals += learner(pixels, labels)
         if on_step:
             on_step()
     return metrics_of(totals, len(images))  # the epoch's only wait for the device

@@ -22,17 +22,22 @@ class Metrics:
 
 
 def evaluate(
-    model: nn.Module, images: ImageSet, *, bf16: bool = False, on_step: Callable[[], None] | None = None
+    model: nn.Module,
+    images: ImageSet,
+    *,
+    bf16: bool = False,
+    innermost: bool = False,
+    on_step: Callable[[], None] | None = None,
 ) -> Metrics:
     """Evaluate in eval mode, without augmentation; the network ends in the mode it was in.
 
-    `on_step` is called after every batch.
+    `on_step` is called after every batch; for `innermost` see `ImageSet.training_batches`.
     """
     training = model.training
     model.eval()
     totals = torch.zeros(3, device=images.labels.device, dtype=torch.float64)
     with torch.inference_mode(), torch.autocast(images.labels.device.type, torch.bfloat16, enabled=bf16):
-        for pixels, labels in images.batches(_BATCH):
+        for pixels, labels in images.batches(_BATCH, innermost=innermost):
             totals += sums(at_least_fp32(model(pixels)), labels)
             if on_step:
                 on_step()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -33,18 +34,26 @@ class ImageSet:
         """Images as networks take them, float32 (n, C, H, W)."""
         return self._normalise(self.pixels[indices])
 
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images in order, for evaluation."""
+    def batches(self, size: int, *, innermost: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images in order, for evaluation; for `innermost` see `training_batches`."""
         for start in range(0, len(self), size):
             part = slice(start, start + size)
-            yield self.normalised(part), self.labels[part]
+            if innermost:
+                order = torch.arange(len(self))[part]
+                yield self._whole(order), self.labels[part]
+            else:
+                yield self.normalised(part), self.labels[part]
 
     def training_batches(
-        self, size: int, *, seed: int, epoch: int, augment: bool
+        self, size: int, *, seed: int, epoch: int, augment: bool, innermost: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """All images in an order of this seed and epoch, cropped and flipped at random if asked.
 
         A last batch of a single image joins the one before: batch norm has no variance of one value.
+
+        Args:
+            innermost: that images are to be innermost in memory, which must be a CPU's. The numbers are
+                the same.
         """
         device = self.labels.device
         order = torch.from_numpy(rng.stream(seed, f"order/{epoch}").permutation(len(self))).to(device)
@@ -54,16 +63,31 @@ class ImageSet:
         rows_columns = self._crops(seed, epoch) if augment else None
         for start, end in zip(starts, [*starts[1:], len(self)], strict=True):
             chosen = order[start:end]
-            if rows_columns is None:
-                yield self.normalised(chosen), self.labels[chosen]
-            else:
+            if rows_columns is not None:
                 rows, columns = (axis[start:end] for axis in rows_columns)
-                # One gather crops and flips: (n, 1, 1), (1, C, 1), (n, H, 1) and (n, 1, W) broadcast.
-                channels = torch.arange(self.pixels.shape[1], device=device)[None, :, None, None]
-                crop = self._padded[
-                    chosen[:, None, None, None], channels, rows[:, None, :, None], columns[:, None, None, :]
-                ]
-                yield self._normalise(crop), self.labels[chosen]
+                yield self._cropped(chosen, rows, columns, innermost), self.labels[chosen]
+            else:
+                whole = self._whole(chosen) if innermost else self.normalised(chosen)
+                yield whole, self.labels[chosen]
+
+    def _whole(self, chosen: Tensor) -> Tensor:
+        """Images innermost in memory, not cropped."""
+        from mica.training.gathering import gather
+
+        rows, columns = (torch.arange(side).expand(len(chosen), -1) for side in self.pixels.shape[2:])
+        return gather(self.pixels, chosen, rows, columns, self._table)
+
+    def _cropped(self, chosen: Tensor, rows: Tensor, columns: Tensor, innermost: bool) -> Tensor:
+        if innermost:
+            from mica.training.gathering import gather
+
+            return gather(self._padded, chosen, rows, columns, self._table)
+        # One gather crops and flips: (n, 1, 1), (1, C, 1), (n, H, 1) and (n, 1, W) broadcast.
+        channels = torch.arange(self.pixels.shape[1], device=self.labels.device)[None, :, None, None]
+        crop = self._padded[
+            chosen[:, None, None, None], channels, rows[:, None, :, None], columns[:, None, None, :]
+        ]
+        return self._normalise(crop)
 
     def _crops(self, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
         """For each image of the epoch the rows (N, H) and columns (N, W) of its crop, mirrored or not."""
@@ -74,14 +98,15 @@ class ImageSet:
         columns = torch.where(torch.from_numpy(flip).to(device), width.flip(0), width)
         return height + torch.from_numpy(top).to(device), columns + torch.from_numpy(left).to(device)
 
-    @property
+    @cached_property
     def _padded(self) -> Tensor:
-        padded = self.__dict__.get("_padded_pixels")
-        if padded is None:
-            padded = torch.nn.functional.pad(self.pixels, (_PAD,) * 4)
-            object.__setattr__(self, "_padded_pixels", padded)
-        assert isinstance(padded, Tensor)
-        return padded
+        return torch.nn.functional.pad(self.pixels, (_PAD,) * 4)
+
+    @cached_property
+    def _table(self) -> Tensor:
+        """What each value of a channel's pixels becomes: float32 (C, 256)."""
+        values = torch.arange(256, dtype=torch.uint8)[None, None, None, :]
+        return self._normalise(values.expand(1, self.pixels.shape[1], 1, 256))[0, :, 0]
 
     def _normalise(self, pixels: Tensor) -> Tensor:
         return (pixels.float() / 255 - self.mean) / self.std

@@ -162,7 +162,7 @@ def test_every_step_of_the_papers_networks_from_a_common_state(name: str, method
     shape = (3, 16, 16)
     model = models.build(name, input_shape=shape, classes=10, seed=0).double()
     masks = mica.sparsify(model, method, 10**2.5, 0, input_shape=shape)
-    assert check(model, masks, shape, batch=16, lr=0.05) == sum(len(m.shape) == 4 for m in masks.values())
+    assert check(model, masks, shape, batch=16, lr=0.05) == len(masks)
 
 
 @pytest.mark.parametrize("method", ["mica-igq", "rpi-igq"])
@@ -205,6 +205,45 @@ def test_a_module_is_what_it_is_and_not_what_it_is_called() -> None:
     model, shape = Misnamed().double(), (3, 8, 8)
     masks = mica.sparsify(model, "rpi-uniform", 2, 0, input_shape=shape)
     assert check(model, masks, shape, batch=5, lr=0.05) == 2
+
+
+class Headed(nn.Module):
+    """Two convolutions, and one of several ways to end a network."""
+
+    def __init__(self, head: str) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 6, 3, bias=False), nn.BatchNorm2d(6)
+        self.second, self.skip = nn.Conv2d(6, 6, 3, padding=1), nn.Identity()
+        self.pool, self.flat, self.drop = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.3)
+        self.head, self.linear = head, nn.Linear(6, 4, bias=head != "no bias")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.first(x)).relu()
+        x = (self.second(x) + self.skip(x)).relu()
+        if self.head == "function":
+            return self.linear(F.adaptive_avg_pool2d(x, (1, 1)).flatten(1))
+        if self.head == "mean":
+            return self.linear(x.mean([2, 3]))
+        if self.head == "mean of kept":
+            return self.linear(torch.flatten(x.mean(dim=(-2, -1), keepdim=True), 1))
+        if self.head == "dropout":
+            return self.linear(self.drop(self.flat(self.pool(x))))
+        if self.head == "behind":
+            return F.relu(self.linear(self.flat(self.pool(x))))
+        return self.linear(self.flat(self.pool(x)))
+
+
+@pytest.mark.parametrize(
+    "head", ["module", "no bias", "function", "mean", "mean of kept", "dropout", "behind"]
+)
+def test_how_a_network_ends(head: str) -> None:
+    torch.manual_seed(0)
+    model, shape = Headed(head).double(), (3, 8, 8)
+    masks = mica.sparsify(model, "rpi-uniform", 2, 0, input_shape=shape)
+    whole = head not in ("dropout", "behind")
+    sparse = edgewise(mica.compact(model, masks, mica.trace(model, shape)))
+    assert sparse is not None and sparse.whole == whole
+    assert check(model, masks, shape, batch=5, lr=0.05) == 2 + whole
 
 
 def test_without_numba_there_is_nothing_to_replace(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,21 @@ def test_evaluation_takes_all_images_in_order_as_they_are() -> None:
     assert torch.equal(pixels, images.pixels.float())
 
 
+@pytest.mark.parametrize("augment", [True, False])
+def test_images_that_are_innermost_in_memory_are_the_same_to_the_bit(augment: bool) -> None:
+    plain = image_set(53)
+    mean, std = (torch.tensor(values)[None, :, None, None] for values in ((0.491, 0.3), (0.247, 0.2)))
+    images = ImageSet(plain.pixels, plain.labels, mean, std)
+    usual = epoch(images, 20, augment=augment) + list(images.batches(20))
+    innermost = [
+        *images.training_batches(20, seed=0, epoch=0, augment=augment, innermost=True),
+        *images.batches(20, innermost=True),
+    ]
+    for (one, labels), (other, others) in zip(usual, innermost, strict=True):
+        assert torch.equal(one, other) and torch.equal(labels, others)
+        assert other.permute(1, 2, 3, 0).is_contiguous()
+
+
 def test_images_of_a_data_set_are_normalised_by_its_statistics() -> None:
     dataset = datasets.get("synthetic")(size=8, train=60).load()
     images = from_dataset(dataset, "train", np.arange(60))

@@ -30,7 +30,7 @@ def edge_by_edge(sparse: Edgewise) -> Body:
                     chain.tracked, (torch.tensor(row), _numbers(places)), grid(small.places[name])
                 )
             parts[f"{norm}.num_batches_tracked"] = Part(chain.batches, (torch.tensor(number),), ())
-    return Body(sparse.model, sparse.masks, parts)
+    return Body(sparse.model, sparse.masks, parts, sparse.chains[0] if sparse.whole else None)
 
 
 def _numbers(places: slice) -> Tensor:

@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from mica.compaction.places import Index
 from mica.masks import Masks, apply
+from mica.training.learner import EagerLearner, Learner
 from mica.training.optimiser import sgd
 from mica.training.protocol import Protocol
 from mica.training.state import Epoch, TrainState
+
+if TYPE_CHECKING:  # numba takes half a second to import
+    from mica.edgewise.chain import Chain
 
 _MOMENTUM = "momentum_buffer"
 """What torch's SGD calls it."""
@@ -45,6 +49,8 @@ class Body:
     """Of those of the network's layers that still have pruned weights."""
     parts: Mapping[str, Part]
     """Name of a tensor of the full network → the part that is trained; droppable channels are in none."""
+    chain: "Chain | None" = None
+    """The network, where it is but one chain: it learns in its own way."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class Form:
             model: the full network, which must keep its initial weights for as long as the form is used.
             state: to go on from.
         """
-        self.network = body.network
+        self.network, self._chain = body.network, body.chain
         self.rows = list(state.rows)
         """Of every epoch done, those of the entered state included; who trains adds to them."""
         self._model, self._masks = model, state.masks
@@ -95,6 +101,11 @@ class Form:
         apply(body.network, body.masks)
 
     @property
+    def innermost(self) -> bool:
+        """Whether the network is the faster if images are innermost in memory."""
+        return self._chain is not None
+
+    @property
     def epoch(self) -> int:
         """Epochs done."""
         return len(self.rows)
@@ -105,6 +116,21 @@ class Form:
         optimiser.state.update(self._optimised)
         self._optimised = optimiser.state
         return optimiser
+
+    def learner(self, protocol: Protocol) -> Learner:
+        """What the network learns by, the learning rate apart; with the momentum that there is so far."""
+        if self._chain is None or protocol.precision != "fp32":
+            return EagerLearner(self.network, self.optimiser(protocol), protocol.precision)
+        from mica.edgewise.learning import ChainLearner
+
+        values = self._chain.values
+        return ChainLearner(
+            self._chain,
+            self._optimised.setdefault(values, {_MOMENTUM: torch.zeros_like(values)})[_MOMENTUM],
+            momentum=protocol.momentum,
+            weight_decay=protocol.weight_decay,
+            nesterov=protocol.nesterov and protocol.momentum > 0,
+        )
 
     def hold(self) -> Held:
         """What there is so far, for no more than a copy of what is trained; the form can go on training."""
