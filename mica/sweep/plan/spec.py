@@ -116,7 +116,12 @@ class Resources(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cpu: float = Field(
-        1, ge=0.01, le=10_000, strict=True, description="CPU cores; a trial uses as many threads."
+        1,
+        ge=0.01,
+        le=10_000,
+        strict=True,
+        description="CPU cores; a trial uses as many threads. 1 is best where there are more trials than "
+        "cores, or others at work: threads of one trial wait for the slowest of them.",
     )
     gpu: Gpus | Literal["auto"] = Field(
         "auto",
