@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 """Raised whenever the same spec would give other numbers than before: the key then changes with it."""
 
 

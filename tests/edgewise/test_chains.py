@@ -232,5 +232,5 @@ def test_evaluation_keeps_nothing_for_a_way_back_and_leaves_memory_to_the_next_p
         torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-10)
         found.sum().backward()
         assert len(chain._free) == 1, f"pass {number} kept its memory"
-    layouts = {images: layout for (*_, images, _, _), layout in chain._layouts.items()}
+    layouts = {images: layout for (images, *_), layout in chain._layouts.items()}
     assert layouts[20].gradients == 0 and layouts[20].memory < 20 * 6 * 6 * (2 + 3 + 3 + 3)

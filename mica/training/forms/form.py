@@ -124,9 +124,12 @@ class Form:
         from mica.edgewise.learning import ChainLearner
 
         values = self._chain.values
+        velocity = torch.zeros_like(values)
+        if protocol.momentum > 0:  # else there is none that a state would keep
+            velocity = self._optimised.setdefault(values, {_MOMENTUM: velocity})[_MOMENTUM]
         return ChainLearner(
             self._chain,
-            self._optimised.setdefault(values, {_MOMENTUM: torch.zeros_like(values)})[_MOMENTUM],
+            velocity,
             momentum=protocol.momentum,
             weight_decay=protocol.weight_decay,
             nesterov=protocol.nesterov and protocol.momentum > 0,
