@@ -13,15 +13,15 @@ import mica
 ROOT = Path(mica.__file__).parent
 
 FLOORS = (
-    ("mica", "mica.errors", "mica.rng", "mica.files", "mica.masks", "mica.apportionment", "mica.named",
-     "mica.options", "mica.registry", "mica.torchvision_import", "mica.wording"),
+    ("mica", "mica.errors", "mica.rng", "mica.files", "mica.masks", "mica.apportionment", "mica.machine_code",
+     "mica.named", "mica.options", "mica.registry", "mica.torchvision_import", "mica.wording"),
     ("mica.graph",),
     ("mica.data", "mica.models", "mica.pruners.connection", "mica.pruners.scores"),
     ("mica.pruners",),
     ("mica.pruning", "mica.compaction"),
     ("mica.edgewise",),
     ("mica.training.protocol", "mica.training.images", "mica.training.evaluation", "mica.training.optimiser",
-     "mica.training.state"),
+     "mica.training.state", "mica.training.gathering", "mica.training.learner"),
     ("mica.training.forms",),
     ("mica.training",),
     ("mica.trial", "mica.exporting"),

@@ -4,10 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numba
 import numpy as np
 import torch
-from numba.core import config
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -16,6 +14,7 @@ from mica.edgewise import kernels
 from mica.edgewise.compiling import compile_apart
 from mica.edgewise.layout import Layout, lay_out
 from mica.edgewise.program import Convolution, Operation, Program
+from mica.machine_code import threads_to_use
 
 
 class Chain(nn.Module):
@@ -156,14 +155,3 @@ class _Function(torch.autograd.Function):
 
 def _part(memory: NDArray[Any], at: int, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(memory[at : at + math.prod(shape)]).view(shape)
-
-
-def threads_to_use() -> int:
-    """As many as torch may use; the kernels then may too."""
-    asked = torch.get_num_threads()
-    count: int = min(asked, config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-    if count > 1 and numba.get_num_threads() != count:
-        numba.set_num_threads(count)
-        if torch.get_num_threads() != asked:  # numba's pool, as it starts, sets the count that torch goes by
-            torch.set_num_threads(asked)
-    return count

@@ -3,17 +3,17 @@
 Arrays are CHWN: (channels, rows, columns, images). A channel is convolved, normalised and pooled while it is
 in cache; on the way back it gathers its gradient, passes it on and gives the edges theirs in one go too.
 
-One file, types and compiler settings included, because numba keeps machine code by the date of the file that
-a kernel stands in, and would miss a change of another.
+One file, types included, because numba keeps machine code by the date of the file that a kernel stands in,
+and would miss a change of another.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numba import prange
 from numpy.typing import NDArray
+
+from mica.machine_code import kernel, part
 
 Ints = NDArray[np.int64]
 Floats = NDArray[Any]
@@ -21,11 +21,6 @@ Floats = NDArray[Any]
 
 _SMALL = 2**15
 """Values of an operation's output up to which one thread is done before others would have begun."""
-
-_FLOATS = {"contract", "reassoc", "nsz"}
-"""Sums may be reordered and multiply-adds fused; NaN and infinity stay what they are, so that a training
-that diverges is seen to."""
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 CONVOLUTION, SUM, MEAN = range(3)
 """Kinds of operations; a mean is that over all pixels."""
@@ -94,26 +89,6 @@ class Readers(NamedTuple):
     starts: Ints
     """(values + 1,)"""
     operation: Ints
-
-
-def kernel(function: _Function) -> _Function:
-    """Compile a function whose `prange` loops run on several threads."""
-    return _compiled(function, parallel=True)
-
-
-def part(function: _Function) -> _Function:
-    """Compile a function that kernels call."""
-    return _compiled(function, parallel=False)
-
-
-def _compiled(function: _Function, *, parallel: bool) -> _Function:
-    for cache in (True, False):
-        try:
-            compiled: Any = numba.njit(parallel=parallel, nogil=True, cache=cache, fastmath=_FLOATS)(function)
-            break
-        except RuntimeError:  # no folder to keep machine code in: each process compiles anew
-            continue
-    return cast(_Function, compiled)
 
 
 @part

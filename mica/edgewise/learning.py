@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from mica.edgewise import kernels
-from mica.edgewise.chain import Chain, threads_to_use
+from mica.edgewise.chain import Chain
+from mica.machine_code import threads_to_use
 
 
 class ChainLearner:

@@ -1,6 +1,6 @@
 """GraSP: the edges that carry the gradient flow stay (Wang et al. 2020)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -22,14 +22,20 @@ def grasp(
     mode of batch norm meanwhile.
     """
     weights = leaves(weights)
+
+    def first_order() -> Iterator[dict[str, Tensor]]:
+        for loss in network.batch_losses(weights, _TEMPERATURE, batch_norm):
+            yield gradients(loss, weights, create_graph=True)
+
+    # A second pass over the images, for one batch's graph fits in memory, and all of theirs may not.
+    kept = list(first_order()) if network.batches == 1 else None
     gradient = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    for loss in network.batch_losses(weights, _TEMPERATURE, batch_norm):
-        for name, part in gradients(loss, weights).items():
-            gradient[name] += part
+    for parts in kept or first_order():
+        for name, part in parts.items():
+            gradient[name] += part.detach()
     # H g = ∂(∇L · g)/∂w with g held fixed, and it sums over batches as the loss does.
     product = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    for loss in network.batch_losses(weights, _TEMPERATURE, batch_norm):
-        parts = gradients(loss, weights, create_graph=True)
+    for parts in kept or first_order():
         flow = torch.stack([(part * gradient[name]).sum() for name, part in parts.items()]).sum()
         for name, part in gradients(flow, weights).items():
             product[name] += part

@@ -20,7 +20,8 @@ class Unpruned:
         self._network = network
         layers = network.graph.layers
         self._edges: dict[str, KeptEdges] = {
-            name: DenseEdges(weight.abs().double(), layers[name].groups) for name, weight in weights.items()
+            name: DenseEdges(weight.abs().double(), layers[name].groups, layers[name].positions)
+            for name, weight in weights.items()
         }
 
     @property

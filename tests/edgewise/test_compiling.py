@@ -10,7 +10,8 @@ import hashlib
 import torch
 from torch import nn
 from mica.edgewise.chain import Chain
-from mica.edgewise.program import Convolution, Sum
+from mica.edgewise.learning import ChainLearner
+from mica.edgewise.program import Convolution, Mean, Sum
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -20,7 +21,14 @@ chain = Chain([Convolution("conv", conv, mask, "norm", nn.BatchNorm2d(24), True,
 x = torch.randn(16, 16, 16, 16, requires_grad=True)
 out = chain(x)
 out.backward(torch.randn_like(out))
-for found in (out, x.grad, chain.values.grad):
+head = nn.Conv2d(24, 10, 1)
+last = Convolution("head", head, torch.ones(head.weight.shape) > 0, reads=(3,))
+chain = Chain([*chain.program.operations, Mean((2,)), last])
+learner = ChainLearner(chain, torch.zeros_like(chain.values), momentum=0.9, weight_decay=1e-4, nesterov=True)
+learner.rate = 0.1
+for _ in range(2):
+    learner(x.detach(), torch.arange(16) % 10)
+for found in (out, x.grad, chain.values):
     print(hashlib.sha256(found.detach().contiguous().numpy().tobytes()).hexdigest())
 """
 

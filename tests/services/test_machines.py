@@ -99,7 +99,7 @@ def _come_and_go(host: Host, exports: str, address: str) -> None:
 
 
 def _wait(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while not holds():
         assert time.monotonic() < until
         time.sleep(0.1)

@@ -4,22 +4,21 @@ Shapes: the layer has R outputs, each of which reads K input nodes at P pixels; 
 output · K + node, as in the flattened weight. Convolutions in G groups have R / G outputs a group.
 """
 
-import math
-import warnings
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mica.graph.layers import Layer
 
-_SPARSE_COST = 8
-"""A list of edges costs about so many times a dense matrix, edge by edge."""
+_LIST_COST, _WIDE_LIST_COST = 3, 6
+"""A list of edges costs about so many times a dense matrix, edge by edge: at few pixels, and at many."""
 _SMALL = 1 << 15
 """Up to so many edges a layer's time goes into calls."""
-_FEW = 64
-"""Pixels up to which a product with the transposed weight is quicker transposed as a whole."""
+_FEW = 16
+"""So many pixels are few."""
 
 
 class KeptEdges(Protocol):
@@ -50,85 +49,56 @@ class KeptEdges(Protocol):
 class DenseEdges:
     """All edges of a layer; the pruned ones are zeros."""
 
-    def __init__(self, weight: Tensor, groups: int) -> None:
+    def __init__(self, weight: Tensor, groups: int, pixels: int) -> None:
+        self._list_cost = _LIST_COST if pixels <= _FEW else _WIDE_LIST_COST
         self._weight = weight.flatten(1).unflatten(0, (groups, -1))
         self._scores = torch.zeros_like(self._weight)
         self.kept = torch.ones(weight.numel(), dtype=torch.bool, device=weight.device)
         self.scores = self._scores.view(-1)
 
     def forward(self, nodes: Tensor) -> Tensor:
-        return torch.bmm(self._weight, nodes)
+        return _products(self._weight, nodes)
 
     def backward(self, nodes: Tensor, gradient: Tensor) -> Tensor:
-        torch.bmm(gradient, nodes.mT, out=self._scores).mul_(self._weight)
-        if gradient.shape[-1] > _FEW:
-            return torch.bmm(self._weight.mT, gradient)
-        return torch.bmm(gradient.mT, self._weight).mT
+        gradient = gradient.reshape(len(self._weight), -1, gradient.shape[-1])
+        _products(gradient, nodes.mT, out=self._scores).mul_(self._weight)
+        # Quicker than the product with the transposed weight, which is far larger.
+        return _products(gradient.mT, self._weight).mT
 
     def thinned(self) -> KeptEdges:
-        self._weight.view(-1).mul_(self.kept)
         edges = len(self.kept)
-        few = edges > _SMALL and int(self.kept.count_nonzero()) * _SPARSE_COST < edges
-        # Elsewhere sparse products are missing, or add in an order that changes from run to run.
-        if few and self.kept.device.type == "cpu" and torch.backends.mkl.is_available():
-            kept = self.kept.nonzero().squeeze(1)
-            return SparseEdges(kept, self._weight.view(-1)[kept], self._weight.shape)
+        few = edges > _SMALL and int(self.kept.count_nonzero()) * self._list_cost < edges
+        if few and self.kept.device.type == "cpu" and (listed := _listed(self._weight)):
+            listed.kept.copy_(self.kept)
+            return listed.thinned()
+        weights = self._weight.view(-1)
+        if weights.device.type == "cpu":  # torch would make floats of all flags first
+            np.multiply(weights.numpy(), self.kept.numpy(), out=weights.numpy())
+        else:
+            weights.mul_(self.kept)
         return self
 
     def mask(self) -> Tensor:
         return self.kept
 
 
-class SparseEdges:
-    """A list of edges, as matrices in compressed rows."""
-
-    def __init__(self, edges: Tensor, weights: Tensor, shape: torch.Size) -> None:
-        groups, outputs, inputs = shape
-        self._edges, self._shape = edges, shape
-        self.kept = torch.ones_like(edges, dtype=torch.bool)
-        row = edges // inputs
-        column = edges % inputs + row // outputs * inputs
-        size = (groups * outputs, groups * inputs)
-        self._by_column = torch.argsort(column, stable=True)
-        self.scores = torch.zeros_like(weights)
-        self._matrix = _compressed(row, column, weights, size)
-        self._products = _compressed(row, column, torch.zeros_like(weights), size)
-        self._weights = self._matrix.values()
-        self._transpose = _compressed(
-            column[self._by_column], row[self._by_column], weights[self._by_column], size[::-1]
-        )
-
-    def forward(self, nodes: Tensor) -> Tensor:
-        out: Tensor = self._matrix @ nodes.flatten(0, 1)
+def _products(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """Of two batches of matrices; a batch of one is quicker as one."""
+    if out is None:
+        out = a.new_empty(len(a), a.shape[1], b.shape[2])
+    if len(a) == 1:
+        torch.mm(a[0], b[0], out=out[0])
         return out
-
-    def backward(self, nodes: Tensor, gradient: Tensor) -> Tensor:
-        columns = nodes.flatten(0, 1).mT
-        torch.sparse.sampled_addmm(self._products, gradient, columns, beta=0.0, out=self._products)
-        torch.mul(self._products.values(), self._weights, out=self.scores)
-        result: Tensor = self._transpose @ gradient
-        return result.view(nodes.shape)
-
-    def thinned(self) -> KeptEdges:
-        if int(self.kept.count_nonzero()) * 2 < len(self.kept):
-            return SparseEdges(self._edges[self.kept], self._weights[self.kept], self._shape)
-        self._weights.mul_(self.kept)
-        self._transpose.values().copy_(self._weights[self._by_column])
-        return self
-
-    def mask(self) -> Tensor:
-        mask = torch.zeros(math.prod(self._shape), dtype=torch.bool)
-        mask[self._edges[self.kept]] = True
-        return mask
+    return torch.bmm(a, b, out=out)
 
 
-def _compressed(row: Tensor, column: Tensor, values: Tensor, size: tuple[int, ...]) -> Tensor:
-    """A sparse matrix of entries that are sorted by row."""
-    starts = torch.searchsorted(row, torch.arange(size[0] + 1))
-    with warnings.catch_warnings():  # that sparse matrices are in beta, and their indices unchecked
-        warnings.simplefilter("ignore", UserWarning)
-        matrix: Tensor = torch.sparse_csr_tensor(starts.int(), column.int(), values, size)
-    return matrix
+def _listed(weight: Tensor) -> KeptEdges | None:
+    """All edges of a weight (G, R / G, K) as a list; None where there is no numba."""
+    try:
+        from mica.pruners.scores.listed_edges import ListedEdges
+    except ImportError:
+        return None
+    return ListedEdges.of(weight)
 
 
 class _Flow(torch.autograd.Function):

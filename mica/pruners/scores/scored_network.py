@@ -66,6 +66,11 @@ class Network:
             logits: Tensor = functional_call(self.model, {**absolute, **replaced}, (images,))
         return logits
 
+    @property
+    def batches(self) -> int:
+        """How many there are of the images."""
+        return 0 if self.images is None else -(-len(self.images) // _BATCH)
+
     def batch_losses(
         self,
         weights: Mapping[str, Tensor],
@@ -79,7 +84,8 @@ class Network:
         """
         if self.images is None or self.labels is None:
             raise UserError("this pruner scores training images: pass data=(images, labels)")
-        for images, labels in zip(self.images.split(_BATCH), self.labels.split(_BATCH), strict=True):
+        ordered = _quickest(self.images)
+        for images, labels in zip(ordered.split(_BATCH), self.labels.split(_BATCH), strict=True):
             loss = F.cross_entropy(self.forward(weights, images, batch_norm) / temperature, labels)
             yield loss * (len(images) / len(self.images))
 
@@ -99,7 +105,12 @@ def _scoring_mode(model: nn.Module, batch_norm: BatchNormMode) -> Iterator[None]
 
 def leaves(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same weights as fresh tensors that gradients can be taken for."""
-    return {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
+    return {name: _quickest(weight.detach().clone()).requires_grad_() for name, weight in weights.items()}
+
+
+def _quickest(tensor: Tensor) -> Tensor:
+    """Images or weights in the order in memory in which convolutions take the least time."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
 
 
 def gradients(

@@ -148,6 +148,15 @@ def _keep_highest(scores: list[Tensor], kept: list[Tensor], count: int) -> None:
         )
     # A threshold and a sweep over the ties: exact and repeatable, where topk may break ties either way.
     threshold = _kth_highest(scores, count) if count else torch.inf
+    reached = [values >= threshold for values in scores]
+    if sum(int(part.count_nonzero()) for part in reached) != count:
+        reached = _without_ties(scores, kept, threshold, count)
+    for chosen, flags in zip(reached, kept, strict=True):
+        flags.copy_(chosen)
+
+
+def _without_ties(scores: list[Tensor], kept: list[Tensor], threshold: float, count: int) -> list[Tensor]:
+    """Exactly so many, where more reach the threshold than that: of those on it the first that are kept."""
     higher = [values > threshold for values in scores]
     missing = count - sum(int(part.count_nonzero()) for part in higher)
     for values, chosen, flags in zip(scores, higher, kept, strict=True):
@@ -155,7 +164,7 @@ def _keep_highest(scores: list[Tensor], kept: list[Tensor], count: int) -> None:
             ties = _places((values == threshold) & flags)[:missing]
             chosen[ties] = True
             missing -= len(ties)
-        flags.copy_(chosen)
+    return higher
 
 
 def _finite(scores: Tensor, kept: Tensor) -> bool:
@@ -169,16 +178,27 @@ def _kth_highest(parts: list[Tensor], count: int) -> float:
     """The value that exactly `count` values reach, ties aside."""
     rank = sum(map(len, parts)) - count
     low, high = _bracket(parts, rank)
-    above = [part > low for part in parts]
-    rank -= sum(len(part) - int(part.count_nonzero()) for part in above)
-    near = torch.cat(
-        [part[_places(flags & (part <= high))] for part, flags in zip(parts, above, strict=True)]
-    )
-    if not 0 <= rank < len(near):  # a sample that misleads
-        rank, near = sum(map(len, parts)) - count, torch.cat(parts)
+    found = [_between(part, low, high) for part in parts]
+    near = torch.cat([values for values, _ in found])
+    place = len(near) - count + sum(above for _, above in found)
+    if not 0 <= place < len(near):  # a sample that misleads
+        place, near = rank, torch.cat(parts)
     if near.device.type == "cpu":  # torch crawls where scores are as skewed as SynFlow's
-        return float(np.partition(near.numpy(), rank)[rank])
-    return float(torch.kthvalue(near, rank + 1).values)
+        return float(np.partition(near.numpy(), place)[place])
+    return float(torch.kthvalue(near, place + 1).values)
+
+
+def _between(values: Tensor, low: float, high: float) -> tuple[Tensor, int]:
+    """Those above `low` and up to `high`, and how many are above that."""
+    if values.device.type == "cpu" and len(values) > _MANY:
+        try:
+            from mica.pruners.scores.edge_kernels import between
+        except ImportError:  # no numba here
+            pass
+        else:
+            return between(values.numpy(), low, high)
+    near = (values > low) & (values <= high)
+    return values[_places(near)], int((values > high).count_nonzero())
 
 
 def _places(flags: Tensor) -> Tensor:
@@ -191,13 +211,20 @@ def _places(flags: Tensor) -> Tensor:
 def _bracket(parts: list[Tensor], rank: int) -> tuple[float, float]:
     """Two scores around the one of this rank, very likely: found in an even sample."""
     total = sum(map(len, parts))
-    sample = torch.cat([part[_sample(len(part), total, part.device)] for part in parts]).sort().values
+    sample = _sorted(torch.cat([part[_sample(len(part), total, part.device)] for part in parts]))
     place, margin = rank * len(sample) // total, 2 * math.isqrt(len(sample))
     low, high = place - margin, place + margin
     return (
         float(sample[low]) if low >= 0 else -math.inf,
         float(sample[high]) if high < len(sample) else math.inf,
     )
+
+
+def _sorted(values: Tensor) -> Tensor:
+    """Ascending; numpy is several times quicker at it than torch."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(np.sort(values.numpy()))
+    return values.sort().values
 
 
 def _sample(length: int, total: int, device: torch.device) -> Tensor:
@@ -207,4 +234,6 @@ def _sample(length: int, total: int, device: torch.device) -> Tensor:
     return (places * length).long()
 
 
+_MANY = 1 << 16
+"""So many that one pass over them is worth a compiled one."""
 _SAMPLE = 1 << 16
