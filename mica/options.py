@@ -134,6 +134,11 @@ def options_of(function: Callable[..., object], inputs: tuple[str, ...] = ()) ->
     )
 
 
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function's signature names an input."""
+    return name in inspect.signature(function).parameters
+
+
 def call(function: Callable[..., Any], given: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
     """Call a function with its options and with those of the `given` inputs that its signature names."""
     names = inspect.signature(function).parameters

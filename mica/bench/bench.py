@@ -8,8 +8,9 @@ import torch
 
 from mica.bench.case import Case, Setting
 from mica.bench.masks import time_masks
-from mica.bench.measurements import MaskRow, Measurements, StepRow
+from mica.bench.measurements import MaskRow, Measurements, StepRow, TogetherRow
 from mica.bench.steps import peak_gflops, time_case
+from mica.bench.together import time_together
 from mica.bench.trials import time_trials
 from mica.models import models as known_models
 from mica.trial.device import checked_device, compute_exactly
@@ -17,7 +18,7 @@ from mica.trial.provenance import provenance
 
 _RATIOS = {"vgg16": (2.0, 3.0, 3.5, 4.0, 4.5, 5.0), "resnet20": (1.0, 2.0, 3.0)}
 _RATIOS_OF_OTHERS = (1.0, 2.0, 3.0)
-_RANDOM = {"vgg16": 3.5, "resnet20": 2.0}
+_RANDOM = {"vgg16": (3.0, 3.5), "resnet20": (2.0,)}
 """Where random pruning is timed too: many of its channels are half dead."""
 _MASKS = (
     ("mica-igq", 0.5), ("mica-igq", 1.0), ("mica-igq", 2.0), ("mica-igq", 4.5), ("rpi-igq", 2.0),
@@ -69,6 +70,11 @@ def measure(plan: Plan, announce: Callable[[str], None]) -> Measurements:
     for case in step_cases(plan) if plan.steps else ():
         announce(f"a training step: {_title(case)}")
         steps.append(time_case(case, plan.setting, peaks[case.precision]))
+    together: list[TogetherRow] = []
+    for case in together_cases(plan) if plan.steps else ():
+        announce(f"trials together: {_title(case)}")
+        if row := time_together(case, plan.setting):
+            together.append(row)
     masks: list[MaskRow] = []
     for case in mask_cases(plan) if plan.masks else ():
         announce(f"a mask: {_title(case)}")
@@ -83,6 +89,7 @@ def measure(plan: Plan, announce: Callable[[str], None]) -> Measurements:
         ),
         peak_gflops=peaks,
         steps=tuple(steps),
+        together=tuple(together),
         masks=tuple(masks),
         trials=trials,
     )
@@ -95,7 +102,14 @@ def step_cases(plan: Plan) -> Iterator[Case]:
         yield from (dense, replace(dense, precision="bf16"))
         for ratio in _RATIOS.get(model, _RATIOS_OF_OTHERS):
             yield Case(model, "mica-igq", ratio)
-        yield Case(model, "rpi-igq", _RANDOM.get(model, _RATIOS_OF_OTHERS[1]))
+        for ratio in _RANDOM.get(model, _RATIOS_OF_OTHERS[1:2]):
+            yield Case(model, "rpi-igq", ratio)
+
+
+def together_cases(plan: Plan) -> Iterator[Case]:
+    """Where a network is smallest."""
+    for model in plan.models:
+        yield Case(model, "mica-igq", _RATIOS.get(model, _RATIOS_OF_OTHERS)[-1])
 
 
 def mask_cases(plan: Plan) -> Iterator[Case]:

@@ -68,6 +68,23 @@ class MaskRow(_Row):
     """Of finding the mask's functional edges."""
 
 
+class TogetherRow(_Row):
+    """Trials of one seed in one process, an epoch of each: one after another, and together."""
+
+    model: str
+    method: str
+    log10_ratio: float
+    trials: int
+    apart_seconds: tuple[float, ...]
+    """Of all trials' epochs; medians, one a seed; likewise below."""
+    together_seconds: tuple[float, ...]
+
+    @property
+    def faster(self) -> float:
+        """One after another / together: the median over the seeds."""
+        return median(a / b for a, b in zip(self.apart_seconds, self.together_seconds, strict=True))
+
+
 class TrialsRow(_Row):
     """A sweep of trials that do nothing, through Ray, MLflow off."""
 
@@ -89,6 +106,7 @@ class Measurements(_Row):
     peak_gflops: dict[str, float]
     """Precision → speed of a large matrix product."""
     steps: tuple[StepRow, ...] = ()
+    together: tuple[TogetherRow, ...] = ()
     masks: tuple[MaskRow, ...] = ()
     trials: TrialsRow | None = None
 
@@ -98,8 +116,13 @@ def save(found: Measurements) -> None:
     before = saved()
     if before is not None and _setting(before) == _setting(found):
         rows = {_case(row): row for row in (*before.steps, *found.steps)}
+        together = {_case(row): row for row in (*before.together, *found.together)}
         masks = {_case(row): row for row in (*before.masks, *found.masks)}
-        kept = {"steps": tuple(rows.values()), "masks": tuple(masks.values())}
+        kept = {
+            "steps": tuple(rows.values()),
+            "together": tuple(together.values()),
+            "masks": tuple(masks.values()),
+        }
         found = found.model_copy(update={**kept, "trials": found.trials or before.trials})
     write_file(_place(), found.model_dump_json(indent=2).encode())
 
@@ -116,7 +139,7 @@ def _setting(found: Measurements) -> tuple[object, ...]:
     return found.host, found.device, found.threads, found.versions
 
 
-def _case(row: StepRow | MaskRow) -> tuple[str, str, float, str]:
+def _case(row: StepRow | TogetherRow | MaskRow) -> tuple[str, str, float, str]:
     return row.model, row.method, row.log10_ratio, getattr(row, "precision", "")
 
 

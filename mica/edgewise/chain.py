@@ -45,6 +45,8 @@ class Chain(nn.Module):
         self.register_buffer("tracked", torch.stack(tracked).to(dtype))
         batches = [int(norm.num_batches_tracked or 0) for norm in norms]
         self.register_buffer("batches", torch.tensor(batches, dtype=torch.int64))
+        self.threads: int | None = None
+        """So many may be used; None: as many as torch may use."""
         self._layouts: dict[tuple[int, ...], Layout] = {}
         self._free: list[Memory] = []
 
@@ -110,7 +112,7 @@ class _Function(torch.autograd.Function):
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(ctx: Any, x: Tensor, values: Tensor, chain: Chain, back: bool) -> Tensor:
-        threads, program = threads_to_use(), chain.program
+        program, threads = chain.program, chain.threads or threads_to_use()
         layout, memory = chain.begin(x, back=back, threads=threads)
         kernels.forward(
             layout.operations, program.edges, layout.runs, values.detach().numpy(), memory.means,
@@ -145,8 +147,8 @@ class _Function(torch.autograd.Function):
         kernels.backward(
             layout.operations, program.readers, program.edges, program.edges_back, layout.runs,
             values.detach().numpy(), memory.means, memory.variances, memory.values,
-            memory.gradients, ctx.training, layout.output[3], min(ctx.threads, threads_to_use()),
-            d_values.numpy(), d_input.numpy(),
+            memory.gradients, ctx.training, layout.output[3],
+            min(ctx.threads, chain.threads or threads_to_use()), d_values.numpy(), d_input.numpy(),
         )  # fmt: skip
         chain.give_back(memory)
         ctx.memory = None

@@ -22,8 +22,8 @@ class ChainLearner:
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> Tensor:
         """One step; returns the batch's summed loss, and hits among the first and first five classes (3,)."""
-        chain, threads, totals = self._chain, threads_to_use(), torch.zeros(3, dtype=torch.float64)
-        program = chain.program
+        chain, totals = self._chain, torch.zeros(3, dtype=torch.float64)
+        program, threads = chain.program, chain.threads or threads_to_use()
         layout, memory = chain.begin(pixels, back=True, threads=threads)
         kernels.learn(
             layout.operations, program.readers, program.edges, program.edges_back, layout.runs,

@@ -14,7 +14,7 @@ from mica.graph.reachability import functional
 from mica.graph.tracing import given_graph
 from mica.masks import Masks
 from mica.named import Named
-from mica.options import call, check_choice
+from mica.options import call, check_choice, takes
 from mica.pruners import Network, PlacingPruner, Ranking, pruners
 from mica.pruners.scores.score_key import ScoreCache
 from mica.pruners.scores.top_k import rank_globally, rank_within_layers
@@ -127,14 +127,15 @@ class _Task:
     def place(self, chosen: Named, budget: Mapping[str, int]) -> Masks:
         pruner = pruners.get(chosen.name)
         assert isinstance(pruner, PlacingPruner)
-        given = {
+        given: dict[str, object] = {
             "graph": self.network.graph,
             "budget": dict(budget),  # a copy, as of the weights: whatever it does to them, it has its own
             # Every placement draws from the same stream: a corrected budget's source mask is then the very
             # mask of the trial that it is compared with.
             "rng": rng.stream(self.seed, "mask"),
-            "weights": {name: weight.clone() for name, weight in self.network.weights().items()},
         }
+        if takes(pruner.place, "weights"):
+            given["weights"] = {name: weight.clone() for name, weight in self.network.weights().items()}
         found = call(pruner.place, given, chosen.all_options)
         return _checked(found, f"pruner {chosen.text!r}{place_of(pruner.place)}", self.network.graph, budget)
 

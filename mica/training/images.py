@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from mica import rng
 from mica.data import Dataset, Indices
+
+if TYPE_CHECKING:
+    from mica.training.gathering import Innermost
 
 _PAD = 4
 """Pixels of black around an image that random crops may take in."""
@@ -34,15 +38,24 @@ class ImageSet:
         """Images as networks take them, float32 (n, C, H, W)."""
         return self._normalise(self.pixels[indices])
 
+    def part(self, start: int, stop: int) -> Tensor:
+        """Some that follow each other."""
+        return self.normalised(slice(start, stop))
+
+    def cropped(self, chosen: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Crops of padded images by their rows (n, h) and columns (n, w), int64."""
+        # One gather crops and flips: (n, 1, 1), (1, C, 1), (n, H, 1) and (n, 1, W) broadcast.
+        channels = torch.arange(self.pixels.shape[1], device=self.labels.device)[None, :, None, None]
+        crop = self._padded[
+            chosen[:, None, None, None], channels, rows[:, None, :, None], columns[:, None, None, :]
+        ]
+        return self._normalise(crop)
+
     def batches(self, size: int, *, innermost: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
         """All images in order, for evaluation; for `innermost` see `training_batches`."""
+        source = self._innermost if innermost else self
         for start in range(0, len(self), size):
-            part = slice(start, start + size)
-            if innermost:
-                order = torch.arange(len(self))[part]
-                yield self._whole(order), self.labels[part]
-            else:
-                yield self.normalised(part), self.labels[part]
+            yield source.part(start, start + size), self.labels[start : start + size]
 
     def training_batches(
         self, size: int, *, seed: int, epoch: int, augment: bool, innermost: bool = False
@@ -60,34 +73,15 @@ class ImageSet:
         starts = list(range(0, len(self), size))
         if len(starts) > 1 and len(self) - starts[-1] == 1:
             starts.pop()
-        rows_columns = self._crops(seed, epoch) if augment else None
+        windows = self._crops(seed, epoch) if augment else None
+        plain, padded = (self._innermost, self._innermost_padded) if innermost else (self, self)
         for start, end in zip(starts, [*starts[1:], len(self)], strict=True):
             chosen = order[start:end]
-            if rows_columns is not None:
-                rows, columns = (axis[start:end] for axis in rows_columns)
-                yield self._cropped(chosen, rows, columns, innermost), self.labels[chosen]
+            if windows is None:
+                pixels = plain.normalised(chosen)
             else:
-                whole = self._whole(chosen) if innermost else self.normalised(chosen)
-                yield whole, self.labels[chosen]
-
-    def _whole(self, chosen: Tensor) -> Tensor:
-        """Images innermost in memory, not cropped."""
-        from mica.training.gathering import gather
-
-        rows, columns = (torch.arange(side).expand(len(chosen), -1) for side in self.pixels.shape[2:])
-        return gather(self.pixels, chosen, rows, columns, self._table)
-
-    def _cropped(self, chosen: Tensor, rows: Tensor, columns: Tensor, innermost: bool) -> Tensor:
-        if innermost:
-            from mica.training.gathering import gather
-
-            return gather(self._padded, chosen, rows, columns, self._table)
-        # One gather crops and flips: (n, 1, 1), (1, C, 1), (n, H, 1) and (n, 1, W) broadcast.
-        channels = torch.arange(self.pixels.shape[1], device=self.labels.device)[None, :, None, None]
-        crop = self._padded[
-            chosen[:, None, None, None], channels, rows[:, None, :, None], columns[:, None, None, :]
-        ]
-        return self._normalise(crop)
+                pixels = padded.cropped(chosen, *(axis[start:end] for axis in windows))
+            yield pixels, self.labels[chosen]
 
     def _crops(self, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
         """For each image of the epoch the rows (N, H) and columns (N, W) of its crop, mirrored or not."""
@@ -101,6 +95,18 @@ class ImageSet:
     @cached_property
     def _padded(self) -> Tensor:
         return torch.nn.functional.pad(self.pixels, (_PAD,) * 4)
+
+    @cached_property
+    def _innermost(self) -> "Innermost":
+        from mica.training.gathering import Innermost  # numba takes half a second to import
+
+        return Innermost(self.pixels, self._table)
+
+    @cached_property
+    def _innermost_padded(self) -> "Innermost":
+        from mica.training.gathering import Innermost
+
+        return Innermost(self._padded, self._table)
 
     @cached_property
     def _table(self) -> Tensor:

@@ -3,29 +3,32 @@
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from mica.training.engine import train
+from mica.training.engine import OnStep, train_together
 from mica.training.forms import Held, enter
 from mica.training.state import Epoch
 from mica.trial.checkpoint import BadCheckpoint, Checkpoint, pack, unpack
 from mica.trial.keeper import Keeper
 from mica.trial.prepare import PreparedTrial
 from mica.trial.record import Provenance
+from mica.trial.spec import TrialSpec
+
+OnEpoch = Callable[[TrialSpec, Epoch], None] | None
+"""Called after every epoch that is trained here."""
 
 
 class Attempt:
     """A training that begins where the newest sound checkpoint was left, else at the start."""
 
     def __init__(self, trial: PreparedTrial, keeper: Keeper | None) -> None:
-        self._trial, self._keeper = trial, keeper
+        self.trial, self._keeper = trial, keeper
         self._held: Held | None = None
         self._remarks: list[str] = []
         sound = self._newest_sound() if keeper else None
         state = sound.state if sound else trial.begin()
         self.form = enter(trial.model, trial.graph, state, trial.device, smaller=trial.spec.compact)
         """What is trained."""
-        self._seconds_before = sum(row.seconds for row in state.rows)
         self._hosts_before = sound.hosts if sound else ()
         self._saved, self._saved_at = state.epoch, time.monotonic()
 
@@ -36,7 +39,7 @@ class Attempt:
         """
         came = {
             "hosts": self._hosts if self._hosts_before else (),
-            "seconds_train": self._seconds_before + where.seconds_train,
+            "seconds_train": sum(row.seconds for row in self.form.rows),
             "remarks": (*where.remarks, *self._remarks),
         }
         return where.model_copy(update=came)
@@ -46,39 +49,32 @@ class Attempt:
         here = (socket.gethostname(),)
         return self._hosts_before if self._hosts_before[-1:] == here else self._hosts_before + here
 
-    def train(
-        self, on_epoch: Callable[[Epoch], None] | None = None, on_step: Callable[[], None] | None = None
-    ) -> None:
-        """Train to the end, with a checkpoint from time to time; see `mica.trial.run`."""
-        trial = self._trial
-        try:
-            for epoch in train(self.form, trial.parts(), trial.spec.protocol, trial.spec.seed, on_step):
-                self._hold()
-                if on_epoch:
-                    on_epoch(epoch)
-        except Exception:
-            raise  # an error would come again
-        except BaseException:
-            self._save()
-            raise
+    @property
+    def sociable(self) -> bool:
+        """Whether it can train beside others."""
+        return self.form.sociable and self.trial.spec.protocol.precision == "fp32"
 
-    def _hold(self) -> None:
+    def train(self, on_epoch: OnEpoch = None, on_step: OnStep = None) -> None:
+        """Train to the end, with a checkpoint from time to time; see `mica.trial.run`."""
+        train_all([self], on_epoch, on_step)
+
+    def hold(self) -> None:
         """Copy what the form has come to, and save it if the time has come."""
         if self._keeper:
             self._held = self.form.hold()
             if time.monotonic() - self._saved_at >= self._keeper.every:
-                self._save()
+                self.save()
 
-    def _save(self) -> None:
+    def save(self) -> None:
         if not self._keeper or not self._held or len(self._held.rows) <= self._saved:
             return
         epoch = len(self._held.rows)
-        content = pack(self._trial, self.form.leave(self._held), self._hosts, tuple(self._remarks))
+        content = pack(self.trial, self.form.leave(self._held), self._hosts, tuple(self._remarks))
         try:
             self._keeper.save(epoch, content)
             self._saved = epoch
         except OSError as error:
-            _warn("epoch %d of %s has no checkpoint: %s", epoch, self._trial.spec, error)
+            _warn("epoch %d of %s has no checkpoint: %s", epoch, self.trial.spec, error)
         self._saved_at = time.monotonic()  # after a failure too: the next is tried after the usual time
 
     def _newest_sound(self) -> Checkpoint | None:
@@ -86,7 +82,7 @@ class Attempt:
         try:
             for name, content in self._keeper.found():
                 try:
-                    sound = unpack(content, self._trial)
+                    sound = unpack(content, self.trial)
                 except BadCheckpoint as bad:
                     self._refuse(name, bad.reason)
                     continue
@@ -94,7 +90,7 @@ class Attempt:
                 self._remarks = [*sound.remarks, *self._remarks, went_on]
                 return sound
         except OSError as error:
-            _warn("checkpoints of %s cannot be read: %s", self._trial.spec, error)
+            _warn("checkpoints of %s cannot be read: %s", self.trial.spec, error)
             self._remarks.append(f"checkpoints could not be read: {error}")
         if self._remarks:
             self._remarks.append("began again at epoch 1")
@@ -107,6 +103,24 @@ class Attempt:
             self._keeper.refuse(name, reason)
         except OSError as error:
             _warn("checkpoint %s cannot be set aside: %s", name, error)
+
+
+def train_all(attempts: Sequence[Attempt], on_epoch: OnEpoch = None, on_step: OnStep = None) -> None:
+    """Train attempts that stand at the same epoch of the same protocol, seed and data: `train_together`."""
+    trial, of = attempts[0].trial, {id(attempt.form): attempt for attempt in attempts}
+    forms = [attempt.form for attempt in attempts]
+    try:
+        for found in train_together(forms, trial.parts(), trial.spec.protocol, trial.spec.seed, on_step):
+            for form, epoch in found:
+                of[id(form)].hold()
+                if on_epoch:
+                    on_epoch(of[id(form)].trial.spec, epoch)
+    except Exception:
+        raise  # an error would come again
+    except BaseException:
+        for attempt in attempts:
+            attempt.save()
+        raise
 
 
 def _warn(message: str, *about: object) -> None:

@@ -1,6 +1,6 @@
-"""Run one trial from start to record, in this process: no Ray, no MLflow, no files but what it keeps."""
+"""Run trials from start to record, in this process: no Ray, no MLflow, no files but what they keep."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +8,10 @@ from safetensors.torch import save_file
 
 from mica.data import Dataset
 from mica.errors import DataError
+from mica.training.engine import OnStep
 from mica.training.forms import Form
 from mica.training.state import Epoch
-from mica.trial.attempt import Attempt
+from mica.trial.attempt import Attempt, OnEpoch, train_all
 from mica.trial.device import checked_device, compute_exactly
 from mica.trial.inspection import collapsed, inspect
 from mica.trial.keeper import Keeper
@@ -28,7 +29,7 @@ def run(
     folder: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     keeper: Keeper | None = None,
-    on_step: Callable[[], None] | None = None,
+    on_step: OnStep = None,
 ) -> Record:
     """Build the trial's mask, train the sparse network, and return its record.
 
@@ -48,37 +49,85 @@ def run(
     Raises:
         UserError: what the spec names is unknown, missing or impossible.
     """
-    clock = Clock()
-    device = checked_device(device)
-    compute_exactly()
-    dataset = dataset or load(spec)
-    seconds_data = clock.lap()
+    course = _Course(spec, dataset, device, keeper)
+    if course.attempt:
+        course.attempt.train(on_epoch and (lambda _, epoch: on_epoch(epoch)), on_step)
+    return course.record(folder)
 
-    trial = prepare(spec, dataset, device)
-    summary, layers = inspect(trial.graph, trial.model, trial.masks)
-    seconds_mask = clock.lap()
 
-    outcome: Outcome = "completed"
-    attempt: Attempt | None = None
-    if collapsed(summary):
-        outcome = "collapsed"
-    elif spec.protocol.epochs:
-        attempt = Attempt(trial, keeper)
-        attempt.train(on_epoch, on_step)
-        outcome = "completed" if attempt.form.rows[-1].finite else "diverged"
-    epochs = attempt.form.rows if attempt else []
-    if folder is not None:
-        _keep(trial, attempt.form if attempt else None, folder)
-    where = provenance(device, clock.started, seconds_data, seconds_mask, clock.lap())
-    return Record(
-        spec=spec,
-        outcome=outcome,
-        mask=summary,
-        layers=layers,
-        results=_results(epochs),
-        epochs=tuple(_epoch_row(epoch) for epoch in epochs),
-        provenance=attempt.added_to(where) if attempt else where,
-    )
+def run_together(
+    specs: Sequence[TrialSpec],
+    *,
+    dataset: Dataset | None = None,
+    device: str | None = None,
+    folders: Mapping[str, Path] | None = None,
+    on_epoch: OnEpoch = None,
+    keepers: Mapping[str, Keeper] | None = None,
+    on_step: OnStep = None,
+) -> list[Record]:
+    """Run trials of the same data, seed and protocol; each record is that of `run`, seconds aside.
+
+    Networks that are sparse enough learn at a time: each batch of images is made once for all of them, and as
+    many are at work as torch has threads. The others run one after another.
+
+    Args:
+        specs: the trials.
+        folders, keepers: by trial's key; for these and the rest see `run`.
+
+    Raises:
+        ValueError: the trials differ in data, seed or protocol.
+        UserError: what a spec names is unknown, missing or impossible.
+    """
+    if len({(spec.data_digest, spec.seed, spec.protocol) for spec in specs}) > 1:
+        raise ValueError("trials that run together need the same data, seed and protocol")
+    courses = [_Course(spec, dataset, device, (keepers or {}).get(spec.key)) for spec in specs]
+    attempts = [course.attempt for course in courses if course.attempt]
+    alike: dict[object, list[Attempt]] = {}
+    for attempt in attempts:
+        kind = (attempt.trial.spec.model, attempt.form.epoch) if attempt.sociable else id(attempt)
+        alike.setdefault(kind, []).append(attempt)
+    for group in alike.values():
+        train_all(group, on_epoch, on_step)
+    return [course.record((folders or {}).get(course.spec.key)) for course in courses]
+
+
+class _Course:
+    """A trial whose mask is made, and that is to be trained unless it has collapsed."""
+
+    def __init__(
+        self, spec: TrialSpec, dataset: Dataset | None, device: str | None, keeper: Keeper | None
+    ) -> None:
+        clock = Clock()
+        self.spec, self._started, self._device = spec, clock.started, checked_device(device)
+        compute_exactly()
+        dataset = dataset or load(spec)
+        self._seconds_data = clock.lap()
+        self._trial = prepare(spec, dataset, self._device)
+        self._summary, self._layers = inspect(self._trial.graph, self._trial.model, self._trial.masks)
+        self._seconds_mask = clock.lap()
+        self.attempt: Attempt | None = None
+        if spec.protocol.epochs and not collapsed(self._summary):
+            self.attempt = Attempt(self._trial, keeper)
+
+    def record(self, folder: Path | None) -> Record:
+        """What it has come to; `spec.keep` goes into the folder."""
+        form = self.attempt.form if self.attempt else None
+        epochs = form.rows if form else []
+        outcome: Outcome = "collapsed" if collapsed(self._summary) else "completed"
+        if epochs and not epochs[-1].finite:
+            outcome = "diverged"
+        if folder is not None:
+            _keep(self._trial, form, folder)
+        where = provenance(self._device, self._started, self._seconds_data, self._seconds_mask)
+        return Record(
+            spec=self.spec,
+            outcome=outcome,
+            mask=self._summary,
+            layers=self._layers,
+            results=_results(epochs),
+            epochs=tuple(_epoch_row(epoch) for epoch in epochs),
+            provenance=self.attempt.added_to(where) if self.attempt else where,
+        )
 
 
 def load(spec: TrialSpec) -> Dataset:

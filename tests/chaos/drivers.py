@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.chaos.zygote import NOT_BEGUN
+
 ROOT = Path(__file__).parents[2]
 _FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
@@ -85,7 +87,9 @@ class Driver:
     def code(self) -> int | None:
         """Its exit code; None while it runs."""
         self.zygote.reap()
-        return self.zygote.codes.get(self.pid)
+        code = self.zygote.codes.get(self.pid)
+        assert code != NOT_BEGUN, "a driver of the suite could not begin: output.txt says why"
+        return code
 
     def send(self, number: signal.Signals) -> None:
         """A signal to the process alone."""

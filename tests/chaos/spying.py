@@ -25,10 +25,11 @@ def spy() -> None:
         note("end", key=spec.key, outcome=record.outcome)
         return record
 
-    def train(form: Any, *args: Any, **kwargs: Any) -> Any:
-        for epoch in original_train(form, *args, **kwargs):
-            note("epoch", epoch=epoch.number)
-            yield epoch
+    def train_together(*args: Any, **kwargs: Any) -> Any:
+        for found in original_train(*args, **kwargs):
+            for _, epoch in found:
+                note("epoch", epoch=epoch.number)
+            yield found
 
     def take(self: Claims, what: str) -> bool:
         won = original_take(self, what)
@@ -37,25 +38,21 @@ def spy() -> None:
         return won
 
     apart.report_ended = lambda *given, **options: 0  # pictures are no part of the promise, and slow
-    original, original_take, original_train = here.run_and_store, Claims.take, attempt.train
-    here.run_and_store, Claims.take, attempt.train = run_and_store, take, train
+    original, original_take, original_train = here.run_and_store, Claims.take, attempt.train_together
+    here.run_and_store, Claims.take, attempt.train_together = run_and_store, take, train_together
 
 
 def die_at(steps: int) -> None:
     """SIGKILL to oneself after so many training steps."""
-    from mica.training import engine
-
     left = [steps]
 
-    def step(*args: Any, **kwargs: Any) -> Any:
+    def die() -> None:
         left[0] -= 1
         if left[0] < 0:
             note("died")
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(*args, **kwargs)
 
-    original = engine.step
-    engine.step = step
+    _before_each_step(die)
 
 
 def die_after_epochs(epochs: int) -> None:
@@ -77,14 +74,25 @@ def die_after_epochs(epochs: int) -> None:
 
 def slow_steps(seconds: float) -> None:
     """Every training step takes so much longer, so that something can happen meanwhile."""
-    from mica.training import engine
+    _before_each_step(lambda: time.sleep(seconds))
 
-    def step(*args: Any, **kwargs: Any) -> Any:
-        time.sleep(seconds)
-        return original(*args, **kwargs)
 
-    original = engine.step
-    engine.step = step
+def _before_each_step(act: Callable[[], None]) -> None:
+    """Do this before every training step, in whatever way a network learns."""
+    from mica.edgewise.learning import ChainLearner
+    from mica.training.learner import EagerLearner
+
+    def patch(kind: Any) -> None:
+        original = kind.__call__
+
+        def call(self: Any, pixels: Any, labels: Any) -> Any:
+            act()
+            return original(self, pixels, labels)
+
+        kind.__call__ = call
+
+    patch(ChainLearner)
+    patch(EagerLearner)
 
 
 ORDERS: dict[str, Callable[..., None]] = {

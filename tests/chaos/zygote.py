@@ -18,6 +18,9 @@ from typing import Any
 
 import mica
 
+NOT_BEGUN = 71
+"""Exit code of a driver that failed before mica had a say."""
+
 
 def main() -> None:
     """Serve until the input ends; then kill what is left."""
@@ -79,7 +82,7 @@ def _drop_privilege() -> None:
 
 def _become(order: dict[str, Any]) -> None:
     """Turn this process into a driver; never returns."""
-    code = 70
+    code = NOT_BEGUN
     try:
         os.setsid()
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -95,6 +98,7 @@ def _become(order: dict[str, Any]) -> None:
         from tests.chaos.spying import prepare
 
         prepare(order["patches"])
+        code = 70
         from mica.cli import console
         from mica.cli import main as cli
 

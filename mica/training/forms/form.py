@@ -1,6 +1,7 @@
 """Form: a network in training in the full one's place, and the way between its tensors and the full one's."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +105,21 @@ class Form:
     def innermost(self) -> bool:
         """Whether the network is the faster if images are innermost in memory."""
         return self._chain is not None
+
+    @property
+    def sociable(self) -> bool:
+        """Whether several such networks can learn at a time, and from nothing but the images."""
+        return self._chain is not None
+
+    @contextmanager
+    def on_one_thread(self) -> Iterator[None]:
+        """Meanwhile a sociable network keeps to the thread that it is called in."""
+        assert self._chain is not None
+        self._chain.threads = 1
+        try:
+            yield
+        finally:
+            self._chain.threads = None
 
     @property
     def epoch(self) -> int:
