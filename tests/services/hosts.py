@@ -25,7 +25,7 @@ class Host:
 
     def call(self, line: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(line), env=self.environment, capture_output=True, text=True, timeout=300
+            self.command(line), env=self.environment, capture_output=True, text=True, timeout=900
         )
 
 

@@ -49,7 +49,7 @@ class Slurm:
 
     def call(self, *command: str) -> str:
         """What one of Slurm's own programs says."""
-        found = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
+        found = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=180)
         assert found.returncode == 0, found.stdout + found.stderr
         return found.stdout
 
@@ -92,7 +92,7 @@ def _answers(slurm: Slurm) -> bool:
 
 
 def _wait_for_nodes(slurm: Slurm) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while (found := slurm.call("sinfo", "--noheader", "--Node", "--format=%T")).split() != ["idle", "idle"]:
         assert time.monotonic() < until, found
         time.sleep(0.5)

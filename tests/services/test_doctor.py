@@ -67,7 +67,7 @@ class Bench:
         doctor = [sys.executable, "-m", "mica.cli", "doctor", "sweep.yaml", "--json"]
         found = subprocess.run(
             [*doctor, "--address", self.nodes.address],
-            cwd=self.folder, env=self.nodes.environment, capture_output=True, text=True, timeout=240,
+            cwd=self.folder, env=self.nodes.environment, capture_output=True, text=True, timeout=900,
         )  # fmt: skip
         assert found.returncode in (0, 1), found.stdout + found.stderr
         findings = json.loads(found.stdout)["findings"]

@@ -61,7 +61,7 @@ def test_the_page_literally(three: Sequence[Host], tmp_path: Path) -> None:
         )  # fmt: skip
         try:
             _come_and_go(third, exports, f"{head.address}:6390")
-            output, _ = sweep.communicate(timeout=300)
+            output, _ = sweep.communicate(timeout=900)
         finally:
             sweep.kill()
         assert sweep.returncode == 0, output

@@ -76,13 +76,13 @@ def test_an_array_of_four_drivers_loses_nothing(
         array = submitted(slurm, "array.sbatch", tmp_path)
         assert array.stdout is not None
         job = array.stdout.readline().strip()
-        wait_for("the first records", 120, lambda: records() >= 2)
+        wait_for("the first records", 300, lambda: records() >= 2)
         slurm.call("scontrol", "requeue", f"{job}_2")
-        wait_for("more records", 60, lambda: records() >= 5)
+        wait_for("more records", 240, lambda: records() >= 5)
         slurm.call("scontrol", "update", "NodeName=n2", "State=DOWN", "Reason=pulled")
-        wait_for("more records", 60, lambda: records() >= 8)
+        wait_for("more records", 240, lambda: records() >= 8)
         slurm.call("scontrol", "update", "NodeName=n2", "State=RESUME")
-        code = array.wait(400)
+        code = array.wait(900)
     assert code == 0, logs(tmp_path)
     verdict = judge(file, undisturbed, watcher, tmp_path / "none")
     assert verdict.good, verdict
@@ -94,6 +94,6 @@ def test_one_ray_cluster_inside_a_job(
 ) -> None:
     file = write_sweep(tmp_path, LONGER, claim=5.0)
     job = submitted(slurm, "ray.sbatch", tmp_path)
-    code = job.wait(300)
+    code = job.wait(900)
     assert code == 0, logs(tmp_path)
     assert rows_of(file) == undisturbed
