@@ -38,11 +38,15 @@ def _compiled(function: _Function, *, parallel: bool) -> _Function:
 
 
 def threads_to_use() -> int:
-    """As many as torch may use; kernels then may too."""
+    """As many as torch may use; kernels then may too.
+
+    Numba's pool starts with a thread for each core, at the latest when the first kernel is loaded, and makes
+    torch go by that number: so it is started here, and torch is given its own back.
+    """
     asked = torch.get_num_threads()
     count: int = min(asked, config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-    if count > 1 and numba.get_num_threads() != count:
+    if numba.get_num_threads() != count:
         numba.set_num_threads(count)
-        if torch.get_num_threads() != asked:  # numba's pool, as it starts, sets the count that torch goes by
-            torch.set_num_threads(asked)
+    if torch.get_num_threads() != asked:
+        torch.set_num_threads(asked)
     return count
