@@ -21,7 +21,7 @@ FLOORS = (
     ("mica.pruning", "mica.compaction"),
     ("mica.edgewise",),
     ("mica.training.protocol", "mica.training.images", "mica.training.evaluation", "mica.training.optimiser",
-     "mica.training.state", "mica.training.gathering", "mica.training.learner",
+     "mica.training.state", "mica.training.gathering", "mica.training.learner", "mica.training.graphed",
      "mica.training.workers"),
     ("mica.training.forms",),
     ("mica.training",),

@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from mica.training.evaluation import Metrics, evaluate, metrics_of
 from mica.training.forms import Form
 from mica.training.images import ImageSet
 from mica.training.learner import Learner
-from mica.training.protocol import Protocol
+from mica.training.protocol import Precision, Protocol
 from mica.training.state import Epoch
 from mica.training.workers import Workers
 
@@ -51,6 +52,7 @@ def train_together(
     """
     together = len(forms) > 1
     with Workers(min(len(forms), torch.get_num_threads())) as workers, ExitStack() as stack:
+        stack.enter_context(_rounding(protocol.precision))
         for form in forms if together else ():
             stack.enter_context(form.on_one_thread())
         going = [(form, form.learner(protocol)) for form in forms if not form.rows or form.rows[-1].finite]
@@ -60,6 +62,24 @@ def train_together(
                 form.rows.append(epoch)
             yield found
             going = [pair for pair, (_, epoch) in zip(going, found, strict=True) if epoch.finite]
+
+
+@contextmanager
+def _rounding(precision: Precision) -> Iterator[None]:
+    """Let a GPU read numbers with TF32's 10 bits, if that is asked for; masks are made outside, exactly.
+
+    UNPROVEN: never run on a GPU.
+    """
+    backends: Any = torch.backends
+    places = (backends.cudnn.conv, backends.cuda.matmul)
+    before = [place.fp32_precision for place in places]
+    for place in places if precision == "tf32" else ():
+        place.fp32_precision = "tf32"
+    try:
+        yield
+    finally:
+        for place, its in zip(places, before, strict=True):
+            place.fp32_precision = its
 
 
 def _one_epoch(

@@ -37,7 +37,10 @@ class EagerLearner:
     @rate.setter
     def rate(self, rate: float) -> None:
         for group in self._optimiser.param_groups:
-            group["lr"] = rate
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self._precision == "bf16"):

@@ -10,7 +10,7 @@ from mica.models import models
 from mica.registry import place_of
 from mica.wording import quoted
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16"]
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 MOST_IMAGES = 10**9
 
@@ -47,7 +47,9 @@ class Protocol(BaseModel):
     augment: Augment = Field(
         "crop-flip", description="Random crop (padding 4) and horizontal flip of training images, or none."
     )
-    precision: Precision = Field("fp32", description="Arithmetic of convolutions and linear layers.")
+    precision: Precision = Field(
+        "fp32", description="Arithmetic of convolutions and linear layers; tf32 is a GPU's."
+    )
     train_size: int | None = Field(
         None, ge=1, le=MOST_IMAGES, strict=True, description="Training images; all but the validation's."
     )

@@ -7,7 +7,7 @@ import numpy as np
 from safetensors.torch import save_file
 
 from mica.data import Dataset
-from mica.errors import DataError
+from mica.errors import DataError, UserError
 from mica.training.engine import OnStep
 from mica.training.forms import Form
 from mica.training.state import Epoch
@@ -99,6 +99,8 @@ class _Course:
     ) -> None:
         clock = Clock()
         self.spec, self._started, self._device = spec, clock.started, checked_device(device)
+        if spec.protocol.precision == "tf32" and self._device == "cpu":
+            raise UserError("precision tf32 is a GPU's; on a CPU there are fp32 and bf16")
         compute_exactly()
         dataset = dataset or load(spec)
         self._seconds_data = clock.lap()

@@ -1,6 +1,7 @@
 """Training: masked weights stay zero, and the numbers are those of plain SGD on weight × mask."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 import mica
 from mica.training.engine import Parts, train
 from mica.training.evaluation import evaluate
-from mica.training.protocol import Protocol
+from mica.training.protocol import Precision, Protocol
 from mica.training.state import Epoch
+from mica.trial.device import compute_exactly
 from tests.training.sample import in_float32, parts, plain_form
 
 SHORT = Protocol(
@@ -239,3 +241,17 @@ def test_who_is_told_may_end_it(last: int) -> None:
     ours, wanted = form.leave(held), other.leave()
     assert all(torch.equal(value, wanted.tensors[name]) for name, value in ours.tensors.items())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("tf32", "tf32"), ("fp32", "ieee")])
+def test_tf32_is_allowed_in_training_alone(precision: Precision, expected: str) -> None:
+    compute_exactly()
+    protocol = SHORT.model_copy(update={"precision": precision})
+    backends: Any = torch.backends
+
+    def check() -> None:
+        found = (backends.cudnn.conv.fp32_precision, backends.cuda.matmul.fp32_precision)
+        assert found == (expected, expected)
+
+    list(train(plain_form(network()), parts(), protocol, 0, check))
+    assert backends.cudnn.conv.fp32_precision == backends.cuda.matmul.fp32_precision == "ieee"

@@ -196,6 +196,11 @@ def test_a_network_can_be_exported_where_trials_have_run() -> None:
     torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))  # reads torch's older setting
 
 
+def test_tf32_is_refused_where_there_is_none() -> None:
+    with pytest.raises(UserError, match="a GPU's"):
+        run(tiny(protocol={"precision": "tf32"}), device="cpu")
+
+
 def test_bfloat16_learns_too() -> None:
     record = run(tiny(protocol={"precision": "bf16", "epochs": 10}))
     assert record.outcome == "completed"

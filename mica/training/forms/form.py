@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mica.compaction.places import Index
 from mica.masks import Masks, apply
+from mica.training.graphed import GraphedLearner
 from mica.training.learner import EagerLearner, Learner
 from mica.training.optimiser import sgd
 from mica.training.protocol import Protocol
@@ -126,15 +127,24 @@ class Form:
         """Epochs done."""
         return len(self.rows)
 
-    def optimiser(self, protocol: Protocol) -> torch.optim.SGD:
-        """The protocol's optimiser of the network, with the momentum that there is so far."""
-        optimiser = sgd(self.network, protocol)
+    def optimiser(self, protocol: Protocol, rate: Tensor | None = None) -> torch.optim.SGD:
+        """The protocol's optimiser of the network, with the momentum that there is so far; see `sgd`."""
+        optimiser = sgd(self.network, protocol, rate=rate)
         optimiser.state.update(self._optimised)
         self._optimised = optimiser.state
         return optimiser
 
-    def learner(self, protocol: Protocol) -> Learner:
-        """What the network learns by, the learning rate apart; with the momentum that there is so far."""
+    def learner(self, protocol: Protocol, *, graphed: bool = True) -> Learner:
+        """What the network learns by, the learning rate apart; with the momentum that there is so far.
+
+        `graphed`: whether a GPU may be given a step as one graph.
+        """
+        some = next(self.network.parameters())
+        if graphed and some.is_cuda and some.dtype == torch.float32:
+            rate = torch.tensor(protocol.lr, device=some.device)
+            return GraphedLearner(
+                EagerLearner(self.network, self.optimiser(protocol, rate), protocol.precision)
+            )
         if self._chain is None or protocol.precision != "fp32":
             return EagerLearner(self.network, self.optimiser(protocol), protocol.precision)
         from mica.edgewise.learning import ChainLearner
