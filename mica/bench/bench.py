@@ -8,10 +8,11 @@ import torch
 
 from mica.bench.case import Case, Setting
 from mica.bench.masks import time_masks
-from mica.bench.measurements import MaskRow, Measurements, StepRow, TogetherRow
+from mica.bench.measurements import MaskRow, Measurements, StepRow, TogetherRow, WaysRow
 from mica.bench.steps import peak_gflops, time_case
 from mica.bench.together import time_together
 from mica.bench.trials import time_trials
+from mica.bench.ways import time_ways
 from mica.models import models as known_models
 from mica.trial.device import checked_device, compute_exactly
 from mica.trial.provenance import provenance
@@ -34,6 +35,7 @@ class Plan:
     setting: Setting
     models: tuple[str, ...]
     steps: bool
+    ways: bool
     masks: bool
     trials: int
     """How many no-op trials; 0 leaves them out."""
@@ -44,6 +46,7 @@ def plan_of(
     seeds: int,
     rounds: int,
     steps: bool,
+    ways: bool,
     masks: bool,
     trials: int,
     threads: int | None,
@@ -56,7 +59,7 @@ def plan_of(
     if threads:
         torch.set_num_threads(threads)
     setting = Setting(checked_device(device), tuple(range(seeds)), rounds)
-    return Plan(setting, models, steps, masks, trials)
+    return Plan(setting, models, steps, ways, masks, trials)
 
 
 def measure(plan: Plan, announce: Callable[[str], None]) -> Measurements:
@@ -70,6 +73,10 @@ def measure(plan: Plan, announce: Callable[[str], None]) -> Measurements:
     for case in step_cases(plan) if plan.steps else ():
         announce(f"a training step: {_title(case)}")
         steps.append(time_case(case, plan.setting, peaks[case.precision]))
+    ways: list[WaysRow] = []
+    for case in way_cases(plan) if plan.ways else ():
+        announce(f"a training step, each way: {_title(case)}")
+        ways.append(time_ways(case, plan.setting))
     together: list[TogetherRow] = []
     for case in together_cases(plan) if plan.steps else ():
         announce(f"trials together: {_title(case)}")
@@ -89,6 +96,7 @@ def measure(plan: Plan, announce: Callable[[str], None]) -> Measurements:
         ),
         peak_gflops=peaks,
         steps=tuple(steps),
+        ways=tuple(ways),
         together=tuple(together),
         masks=tuple(masks),
         trials=trials,
@@ -100,10 +108,20 @@ def step_cases(plan: Plan) -> Iterator[Case]:
     for model in plan.models:
         dense = Case(model, "dense", 0.0)
         yield from (dense, replace(dense, precision="bf16"))
-        for ratio in _RATIOS.get(model, _RATIOS_OF_OTHERS):
-            yield Case(model, "mica-igq", ratio)
+        yield from _over_ratios(model)
         for ratio in _RANDOM.get(model, _RATIOS_OF_OTHERS[1:2]):
             yield Case(model, "rpi-igq", ratio)
+
+
+def way_cases(plan: Plan) -> Iterator[Case]:
+    """MiCA over the ratios."""
+    for model in plan.models:
+        yield from _over_ratios(model)
+
+
+def _over_ratios(model: str) -> Iterator[Case]:
+    for ratio in _RATIOS.get(model, _RATIOS_OF_OTHERS):
+        yield Case(model, "mica-igq", ratio)
 
 
 def together_cases(plan: Plan) -> Iterator[Case]:

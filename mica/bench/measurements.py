@@ -85,6 +85,16 @@ class TogetherRow(_Row):
         return median(a / b for a, b in zip(self.apart_seconds, self.together_seconds, strict=True))
 
 
+class WaysRow(_Row):
+    """One network's training step in every form, interleaved in one process."""
+
+    model: str
+    method: str
+    log10_ratio: float
+    ms: dict[str, tuple[float, ...]]
+    """Form, or `SparseProp` → medians, one a seed."""
+
+
 class TrialsRow(_Row):
     """A sweep of trials that do nothing, through Ray, MLflow off."""
 
@@ -93,6 +103,11 @@ class TrialsRow(_Row):
     """Of the whole command: Ray's start, tables and figures included."""
     driver_mb: float
     """Peak resident memory of the driver."""
+
+
+CaseRow = StepRow | WaysRow | TogetherRow | MaskRow
+"""Of one network."""
+_TABLES = ("steps", "ways", "together", "masks")
 
 
 class Measurements(_Row):
@@ -106,6 +121,7 @@ class Measurements(_Row):
     peak_gflops: dict[str, float]
     """Precision → speed of a large matrix product."""
     steps: tuple[StepRow, ...] = ()
+    ways: tuple[WaysRow, ...] = ()
     together: tuple[TogetherRow, ...] = ()
     masks: tuple[MaskRow, ...] = ()
     trials: TrialsRow | None = None
@@ -115,14 +131,7 @@ def save(found: Measurements) -> None:
     """Keep them for `mica-sweep plan`; what an earlier run in the same setting measured besides stays."""
     before = saved()
     if before is not None and _setting(before) == _setting(found):
-        rows = {_case(row): row for row in (*before.steps, *found.steps)}
-        together = {_case(row): row for row in (*before.together, *found.together)}
-        masks = {_case(row): row for row in (*before.masks, *found.masks)}
-        kept = {
-            "steps": tuple(rows.values()),
-            "together": tuple(together.values()),
-            "masks": tuple(masks.values()),
-        }
+        kept = {name: _newest(getattr(before, name), getattr(found, name)) for name in _TABLES}
         found = found.model_copy(update={**kept, "trials": found.trials or before.trials})
     write_file(_place(), found.model_dump_json(indent=2).encode())
 
@@ -139,8 +148,13 @@ def _setting(found: Measurements) -> tuple[object, ...]:
     return found.host, found.device, found.threads, found.versions
 
 
-def _case(row: StepRow | TogetherRow | MaskRow) -> tuple[str, str, float, str]:
-    return row.model, row.method, row.log10_ratio, getattr(row, "precision", "")
+def _newest(before: tuple[CaseRow, ...], found: tuple[CaseRow, ...]) -> tuple[CaseRow, ...]:
+    """Each case's newest row."""
+    cases = {
+        (row.model, row.method, row.log10_ratio, getattr(row, "precision", "")): row
+        for row in (*before, *found)
+    }
+    return tuple(cases.values())
 
 
 def _place() -> Path:

@@ -58,7 +58,7 @@ def peak_gflops(device: str, precision: Precision) -> float:
     size, largest = 256, 8192 if device.startswith("cuda") else 2048
     while True:
         a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
-        milliseconds = min(_timed(lambda a=a, b=b: a @ b, device) for _ in range(6))  # type: ignore[misc]
+        milliseconds = min(timed(lambda a=a, b=b: a @ b, device) for _ in range(6))  # type: ignore[misc]
         if size == largest or milliseconds > _SLOW:  # a CPU without bfloat16 would need minutes
             return 2 * size**3 / milliseconds / 1e6
         size *= 2
@@ -106,13 +106,15 @@ def _race(case: Case, setting: Setting, seed: int) -> _Race:
 
     first = [side()[0].item() for side in (theirs, ours)]
     warm = [
-        _timed(side, device) for _ in range(_WARM_UP[torch.device(device).type]) for side in (theirs, ours)
+        timed(side, device)
+        for _ in range(_WARM_UP.get(torch.device(device).type, 2))
+        for side in (theirs, ours)
     ]
     share = max(1, min(_SHARE, round(warm[-2] / warm[-1])))
     masked_dense, mine = [], []
     for _ in range(setting.rounds):
-        masked_dense.append(_timed(theirs, device))
-        mine += [_timed(ours, device) for _ in range(share)]
+        masked_dense.append(timed(theirs, device))
+        mine += [timed(ours, device) for _ in range(share)]
     return _Race(
         arithmetic=3 * setting.batch_size * graph.flops(mica.functional(graph, masks).counts()),
         masked_dense=masked_dense,
@@ -134,7 +136,7 @@ def _masked_dense(model: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[Te
     return forward
 
 
-def _timed(function: Callable[[], Tensor], device: str) -> float:
+def timed(function: Callable[[], Tensor], device: str) -> float:
     """Milliseconds until the device has done it."""
     begin = time.perf_counter()
     function()

@@ -10,12 +10,26 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mica.bench.measurements import GpuUse, MaskRow, Measurements, StepRow, TogetherRow, TrialsRow
+from mica.bench.measurements import (
+    CaseRow,
+    GpuUse,
+    MaskRow,
+    Measurements,
+    StepRow,
+    TogetherRow,
+    TrialsRow,
+    WaysRow,
+)
 
 _STEPS_ARE = (
     "usual: weights × masks at full width, fp32, eager, contiguous, in the same process. spread: "
     "interquartile range of mica's steps. limit: the functional edges' arithmetic at the speed of a matrix "
     "product, as a share of mica's step. loss: relative difference at the first step."
+)
+_WAYS_ARE = (
+    "plain: the whole network. compact: without the channels that can never matter. by edges, on a CPU: also "
+    "edge by edge where a layer is sparse enough, as a trial is. as a graph: likewise on a GPU, where it has "
+    "not run yet. SparseProp: the published kernels, in the layers where they are faster than torch's."
 )
 _TOGETHER_ARE = "Of 4,000 training images, and 1,000 each in validation and test."
 _GPU_IS = (
@@ -32,6 +46,8 @@ def tables(measured: Measurements) -> RenderableType:
     parts: list[RenderableType] = [Text(where)]
     if measured.steps:
         parts += _steps(measured.steps)
+    if measured.ways:
+        parts += _ways(measured.ways)
     if measured.together:
         parts += _together(measured.together)
     if measured.masks:
@@ -72,6 +88,15 @@ def gpu_share(trials: int) -> str:
     return f"{floor(10_000 / trials) / 10_000:g}"
 
 
+def _ways(rows: tuple[WaysRow, ...]) -> Iterator[RenderableType]:
+    names = tuple(dict.fromkeys(name for row in rows for name in row.ms))
+    texts = [
+        (row, [_three_digits(median(row.ms[name])) if name in row.ms else "" for name in names])
+        for row in rows
+    ]
+    yield from _by_model("One training step in ms, each way", names, texts, _WAYS_ARE)
+
+
 def _together(rows: tuple[TogetherRow, ...]) -> Iterator[RenderableType]:
     texts = [
         (
@@ -99,7 +124,7 @@ def _masks(rows: tuple[MaskRow, ...]) -> Iterator[RenderableType]:
 def _by_model(
     title: str,
     columns: Sequence[str],
-    rows: Sequence[tuple[StepRow | TogetherRow | MaskRow, list[str]]],
+    rows: Sequence[tuple[CaseRow, list[str]]],
     caption: str = "",
 ) -> Iterator[RenderableType]:
     """A table a network, which narrow terminals have room for."""
@@ -115,7 +140,7 @@ def _by_model(
     yield Text(caption + "\n" if caption else "", style="dim")
 
 
-def _title(row: StepRow | TogetherRow | MaskRow) -> str:
+def _title(row: CaseRow) -> str:
     ratio = f" 10^{row.log10_ratio:g}" if row.log10_ratio else ""
     precision = f" {row.precision}" if isinstance(row, StepRow) and row.precision != "fp32" else ""
     return f"{row.method}{ratio}{precision}"

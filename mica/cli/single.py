@@ -67,6 +67,7 @@ def trial(key: str, place: Path, storage: str | None, device: str | None, keep: 
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="How many seeds.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Timed rounds a seed.")
 @click.option("--steps/--no-steps", default=True, help="Time training steps.")
+@click.option("--ways", is_flag=True, help="Time steps in each form, and by SparseProp if it is installed.")
 @click.option("--masks/--no-masks", default=True, help="Time masks.")
 @click.option("--trials", default=200, show_default=True, type=click.IntRange(0), help="No-op trials to run.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: one a core]")

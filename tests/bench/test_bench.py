@@ -27,7 +27,7 @@ def bench(*options: str) -> str:
 
 
 def test_steps_and_masks_are_timed_and_a_plan_goes_by_them(tmp_path: Path) -> None:
-    quick = ("--model", "mlp", "--seeds", "2", "--rounds", "1", "--trials", "0", "--json")
+    quick = ("--model", "mlp", "--seeds", "2", "--rounds", "1", "--trials", "0", "--ways", "--json")
     measurements = Measurements.model_validate_json(bench(*quick))
     assert measurements.threads == 1 and measurements.trials is None
     methods = {(row.method, row.log10_ratio, row.precision) for row in measurements.steps}
@@ -37,6 +37,8 @@ def test_steps_and_masks_are_timed_and_a_plan_goes_by_them(tmp_path: Path) -> No
             len(row.mica_ms) == len(row.masked_dense_ms) == 2 and min(row.mica_ms + row.masked_dense_ms) > 0
         )
         assert row.loss_difference < (1e-5 if row.precision == "fp32" else 0.02)  # the same results
+    assert {row.log10_ratio for row in measurements.ways} == {1, 2, 3}
+    assert all({"plain", "compact", "by edges"} <= row.ms.keys() for row in measurements.ways)
     assert {row.method for row in measurements.masks} >= {"mica-igq", "rpi-igq", "rbpi-snip", "rbpi-synflow"}
     assert all(min(row.seconds) > 0 for row in measurements.masks)
 
