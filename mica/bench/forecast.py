@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import mean
 
 import numpy as np
 
@@ -27,6 +28,9 @@ class Forecast:
     hours: float
     basis: str
     """What it goes by."""
+    arithmetic: float = 0.0
+    """Hours of it that the benchmark knows to be arithmetic: functional edges, as fast as a matrix product is
+    there. The rest is memory, launches, evaluation, masks, and what nobody has timed."""
 
 
 Times = dict[tuple[str, str, int, str], dict[float, list[float]]]
@@ -48,7 +52,7 @@ def forecast(
     tried for some seconds with these resources, of which `announce` is told. Without it nothing is tried.
     """
     done = _done(results)
-    seconds, bases, unknown = 0.0, set(), []
+    seconds, arithmetic, bases, unknown = 0.0, 0.0, set(), []
     for spec in results.missing:
         source = results.sources.get(spec.data.label)
         if ratios := done.get(_workload(spec)):
@@ -56,7 +60,8 @@ def forecast(
             seconds += sum(nearest) / len(nearest)
             bases.add("the trials done")
         elif bench and (measured := _measured(spec, bench, source)) is not None:
-            seconds += measured
+            seconds += measured.seconds
+            arithmetic += measured.arithmetic
             bases.add(f"mica-sweep bench of {bench.started[:10]} on {bench.device}")
         else:
             unknown.append(spec)
@@ -69,7 +74,7 @@ def forecast(
     if rough:
         seconds += sum(rough.trial(spec, results.sources.get(spec.data.label)) for spec in unknown)
         found.append(f"{ROUGH}: measured for {rough.seconds:.0f} s just now on {rough.device}")
-    return Forecast(seconds / 3600, "; ".join(found)) if found else None
+    return Forecast(seconds / 3600, "; ".join(found), arithmetic / 3600) if found else None
 
 
 def _done(results: Results) -> Times:
@@ -86,19 +91,29 @@ def _workload(spec: TrialSpec) -> tuple[str, str, int, str]:
     return spec.data.label, spec.model.label, spec.protocol.epochs, spec.method.pruner.text
 
 
-def _measured(spec: TrialSpec, bench: Measurements, source: DataSource | None) -> float | None:
-    """Seconds of a trial by the benchmark; None where it has not timed the network."""
+@dataclass(frozen=True)
+class _Measured:
+    """A trial's seconds by the benchmark, and those of its steps' arithmetic alone."""
+
+    seconds: float
+    arithmetic: float
+
+
+def _measured(spec: TrialSpec, bench: Measurements, source: DataSource | None) -> _Measured | None:
+    """None where the benchmark has not timed the network."""
     protocol, method = spec.protocol, spec.method
     scored = method.distribution if is_ranking(method.distribution.name) else method.pruner
-    steps = {
-        row.log10_ratio: math.log(sum(row.mica_ms) / len(row.mica_ms))
+    rows = [
+        row
         for row in bench.steps
         if row.model == spec.model.name
         and row.precision in (protocol.precision, "fp32")
         and row.method in ("dense", "mica-igq")
-    }
+    ]
+    steps = {row.log10_ratio: math.log(mean(row.mica_ms)) for row in rows}
+    shares = {row.log10_ratio: mean(row.limit_share) for row in rows if row.limit_share}
     masks = {
-        row.log10_ratio: sum(row.seconds) / len(row.seconds)
+        row.log10_ratio: mean(row.seconds)
         for row in bench.masks
         if row.model == spec.model.name and parse_method(row.method).pruner.name == scored.name
     }
@@ -107,7 +122,9 @@ def _measured(spec: TrialSpec, bench: Measurements, source: DataSource | None) -
     step = math.exp(_between(steps, spec.log10_ratio)) / 1000
     batches = math.ceil(training_images(spec, source) / protocol.batch_size)
     mask = _between(masks, spec.log10_ratio) if masks else 0.0
-    return protocol.epochs * batches * step * (1 + _EVALUATION) + mask
+    training = protocol.epochs * batches * step
+    share = _between(shares, spec.log10_ratio) if shares else 0.0
+    return _Measured(training * (1 + _EVALUATION) + mask, training * share)
 
 
 def _between(points: dict[float, float], at: float) -> float:

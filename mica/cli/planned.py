@@ -29,6 +29,7 @@ def planned(results: Results, forecast: Forecast | None) -> dict[str, Any]:
         **changed_json(results),
         "hours_to_go": forecast and forecast.hours,
         "hours_by": forecast and forecast.basis,
+        "hours_of_arithmetic": forecast and forecast.arithmetic,
         "remarks": results.remarks,
         "methods": {
             method: {"trials": counts.total(), **{name: counts[name] for name in _STATES}}
@@ -53,7 +54,10 @@ def print_plan(plan: dict[str, Any], results: Results, console: Console) -> None
 
 
 def _hours(plan: dict[str, Any]) -> str:
-    """`about 12.3 hours to go, one trial after another; rough: measured for 6 s just now on cpu`."""
+    """`about 12.3 hours to go, one trial after another; rough: measured for 6 s just now on cpu`.
+
+    Where a benchmark tells, also how much of that is arithmetic.
+    """
     hours, basis = plan["hours_to_go"], plan["hours_by"]
     if not basis:
         return "how many hours? not measured; `mica-sweep bench` does it for the paper's networks"
@@ -61,7 +65,12 @@ def _hours(plan: dict[str, Any]) -> str:
     if hours >= 1:
         about = f"about {hours:,.1f} hours"
     by = "; " if basis.startswith(ROUGH) else ": by "
-    return f"{about} to go, one trial after another{by}{basis}"
+    text = f"{about} to go, one trial after another{by}{basis}"
+    if arithmetic := plan["hours_of_arithmetic"]:
+        text += (
+            f"\n{arithmetic / hours:.0%} of that is arithmetic at full speed, the rest launches and memory"
+        )
+    return text
 
 
 def list_trials(results: Results) -> Iterator[str]:

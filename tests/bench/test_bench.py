@@ -45,6 +45,9 @@ def test_steps_and_masks_are_timed_and_a_plan_goes_by_them(tmp_path: Path) -> No
     planned = CliRunner().invoke(main, ["plan", "--json", str(write(tmp_path))])
     plan = json.loads(planned.stdout)
     assert plan["hours_to_go"] > 0 and plan["hours_by"].startswith("mica-sweep bench of ")
+    assert 0 < plan["hours_of_arithmetic"] < plan["hours_to_go"]
+    shown = CliRunner().invoke(main, ["plan", str(write(tmp_path))])
+    assert "of that is arithmetic at full speed, the rest launches and memory" in shown.stdout
 
 
 def test_the_table_says_what_it_compares() -> None:

@@ -63,6 +63,7 @@ def test_without_records_it_goes_by_the_benchmark() -> None:
     found = forecast(results({"a": trial(), "b": trial()}), MEASUREMENTS)
     assert found and found.hours * 3600 == pytest.approx(2 * (2 * 3 * 0.1 * 1.2 + 4))
     assert found.basis == "mica-sweep bench of 2026-01-02 on cpu"
+    assert found.arithmetic * 3600 == pytest.approx(2 * 2 * 3 * 0.1 * 0.5)  # half of each step
 
 
 def test_a_mask_of_other_options_takes_as_long_as_the_one_that_was_timed() -> None:
