@@ -116,7 +116,7 @@ def test_the_papers_networks_train_alike(name: str, method: str) -> None:
     model = models.build(name, input_shape=shape, classes=10, seed=0).double()
     masks = mica.sparsify(model, method, 10**2.5, 0, input_shape=shape)
     # Batch norm divides by the spread of few values here and magnifies rounding: more images, smaller steps.
-    compare(model, masks, shape, steps=4, lr=1e-5, batch=16)
+    compare(model, masks, shape, steps=4, lr=1e-5, batch=32)
 
 
 def test_micas_networks_become_small() -> None:
