@@ -15,18 +15,18 @@ help:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "mica needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 quickstart: .venv/installed
 	$(BIN)/mica-sweep run sweeps/quickstart.yaml
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3
 
 # Not part of `make test`: they need root and some of Debian's packages, and fail without them.
 test-services: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/services
+	$(BIN)/python -m pytest -n 3 --dist loadfile tests/services
 
 lint: .venv/installed
 	$(BIN)/ruff check .

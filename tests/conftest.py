@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # two processes on two cores: more threads would only wait
+if "PYTEST_XDIST_WORKER" in os.environ:  # more processes than cores: more threads would only wait
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import mica  # noqa: F401 — first of all, so that any test may import torchvision
@@ -16,8 +16,10 @@ settings.register_profile("same examples every time", derandomize=True, deadline
 settings.load_profile("same examples every time")
 
 
-_ON_RAY = ("sweep/drive/test_nodes", "sweep/test_", "bench/test_bench", "cli/")
-"""Tests that run sweeps: of two clusters at a time each would wait for the other."""
+_ON_RAY = ("sweep/drive/test_nodes", "sweep/test_", "bench/test_bench")
+"""Tests that run sweeps: of many clusters at a time each would wait for the others."""
+_LONGEST = (*_ON_RAY, "cli/", "chaos/", "edgewise/")
+"""What begins first, so that nothing long is left for the end."""
 
 
 class _Grouped(LoadScopeScheduling):
@@ -27,8 +29,20 @@ class _Grouped(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0].removeprefix("tests/")
-        return "ray" if file.startswith(_ON_RAY) else file
+        file = _file(nodeid)
+        return "ray" if file.startswith(_ON_RAY) else "cli" if file.startswith("cli/") else file
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0].removeprefix("tests/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        file = _file(item.nodeid)
+        return next((at for at, start in enumerate(_LONGEST) if file.startswith(start)), len(_LONGEST))
+
+    items.sort(key=place)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
