@@ -18,7 +18,10 @@ settings.load_profile("same examples every time")
 
 _ON_RAY = ("sweep/drive/test_nodes", "sweep/test_", "bench/test_bench")
 """Tests that run sweeps: of many clusters at a time each would wait for the others."""
-_LONGEST = (*_ON_RAY, "cli/", "chaos/", "edgewise/")
+_LONGEST = (
+    *_ON_RAY, "cli/", "chaos/", "edgewise/",
+    *(f"services/test_{name}" for name in ("nodes", "slurm", "dockerfile", "machines", "doctor")),
+)  # fmt: skip
 """What begins first, so that nothing long is left for the end."""
 
 
