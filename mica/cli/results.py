@@ -1,6 +1,7 @@
 """Commands that read what there is: `plan`, `status`, `collect`, `report`; and `release`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -96,14 +97,27 @@ def collect(sweep: Path, storage: str | None) -> None:
     "--format", "form", type=click.Choice(["text", "markdown", "latex"]), default="text",
     help="Of the printed table; markdown and latex can be pasted.",
 )  # fmt: skip
-def report(sweep: Path, storage: str | None, published: str | None, form: str) -> None:
-    """Print the results and draw the figures."""
-    from mica.report.report import print_table, write_report
+@click.option(
+    "--statistic", type=click.Choice(["last", "best-val", "max"]), default="last", show_default=True,
+    help="Test accuracy after the last epoch, at the best validation epoch, or the highest of all epochs.",
+)  # fmt: skip
+@click.option("--against", metavar="METHOD", help="Compare each method with this one, paired by seed.")
+def report(
+    sweep: Path, storage: str | None, published: str | None, form: Any, statistic: Any, against: str | None
+) -> None:
+    """Print the results and draw the figures.
+
+    With --against: is a method better than that one, by how much, and how sure; mean differences with 95 %
+    intervals, ratio by ratio.
+    """
+    from mica.report.report import print_against, print_table, write_report
     from mica.sweep.results import open_records
 
     results = open_records(sweep, storage)
     print_note(results.note)
-    if form == "text":
-        write_report(results, out, published=published)
+    if against:
+        print_against(results, out, against, form, statistic)
+    elif form == "text":
+        write_report(results, out, published=published, statistic=statistic)
     else:
-        print_table(results, form)
+        print_table(results, form, statistic)

@@ -15,6 +15,8 @@ SERIES = [field.name for field in dataclasses.fields(Series)]
 CELL = ["dataset", "model", *SERIES, "log10_ratio"]
 """What a cell's trials have in common."""
 
+_MEASURES = ("accuracy", "share", "nodes")
+
 _TELLING = re.compile(r"rounding|protocol[._].*")
 """Columns that may hold a grid's further axes."""
 
@@ -76,9 +78,10 @@ def cells(kept: pd.DataFrame, accuracy: str = "test_top1") -> pd.DataFrame:
     """A row a cell, from `finished` trials.
 
     Columns beside those of `CELL`: `seeds`, `collapsed` (how many), `x` (mean log10 corrected ratio of
-    those that did not collapse), and the mean, lowest and highest of three things: `accuracy` (of the
-    column asked for, percent), `share` and `nodes` (functional edges and nodes, percent); null where
-    there is nothing to average.
+    those that did not collapse), and of three things the mean, the sample's standard deviation `…_std`, and
+    the mean minus and plus that, `…_low` and `…_high` (a single seed has none): `accuracy` (of the column
+    asked for, percent), `share` and `nodes` (functional edges and nodes, percent); null where there is
+    nothing to average.
     """
     values = kept.assign(
         accuracy=kept[accuracy],
@@ -89,11 +92,14 @@ def cells(kept: pd.DataFrame, accuracy: str = "test_top1") -> pd.DataFrame:
         "seeds": ("seed", "size"),
         "collapsed": ("collapsed", "sum"),
         "x": ("log10_corrected", "mean"),
-        "accuracy_std": ("accuracy", "std"),
     }
-    for name in ("accuracy", "share", "nodes"):
-        columns |= {name: (name, "mean"), f"{name}_min": (name, "min"), f"{name}_max": (name, "max")}
+    for name in _MEASURES:
+        columns |= {name: (name, "mean"), f"{name}_std": (name, "std")}
     found: pd.DataFrame = values.groupby(CELL, as_index=False, sort=True).agg(**columns)
+    for name in _MEASURES:
+        spread = found[f"{name}_std"].fillna(0.0)
+        found[f"{name}_low"] = (found[name] - spread).clip(lower=0)
+        found[f"{name}_high"] = (found[name] + spread).clip(upper=100)
     return found
 
 

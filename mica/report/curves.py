@@ -80,10 +80,10 @@ def share_curves(axes: Axes, lines: Sequence[tuple[Series, pd.DataFrame]], name:
 
 
 def dense_lines(axes: Axes, dense: pd.DataFrame) -> None:
-    """The network that was not pruned: its mean, and from its lowest to its highest seed."""
+    """The network that was not pruned: its mean, and its seeds' spread."""
     for _, row in dense[dense["accuracy"].notna()].iterrows():
         axes.axhline(row["accuracy"], color=GREY, linewidth=1.0, linestyle=DENSE_LINE, zorder=2)
-        axes.axhspan(row["accuracy_min"], row["accuracy_max"], color=GREY, alpha=BAND, linewidth=0, zorder=1)
+        axes.axhspan(row["accuracy_low"], row["accuracy_high"], color=GREY, alpha=BAND, linewidth=0, zorder=1)
 
 
 def chance_line(axes: Axes, chance: float) -> None:
@@ -136,7 +136,7 @@ def _line(
     shift: float = 0,
     zorder: float,
 ) -> None:
-    """Means joined by a line, bars from lowest to highest; half markers stand alone, over whole ones."""
+    """Means joined by a line, bars as long as the spread; half markers stand alone, over whole ones."""
     if rows.empty:
         return
     transform = _shifted(axes, shift)
@@ -154,7 +154,7 @@ def _line(
         transform=transform,
         zorder=zorder,
     )
-    low, high = rows[f"{name}_min"], rows[f"{name}_max"]
+    low, high = rows[f"{name}_low"], rows[f"{name}_high"]
     if not half and not np.allclose(low, high):
         # Bars, not a band: between corrected ratios far apart a band would show what nobody measured.
         axes.vlines(x, low, high, color=series.colour, linewidth=0.9, transform=transform, zorder=zorder)

@@ -17,6 +17,7 @@ from mica.report.cells import finished
 from mica.report.curves import GREY
 from mica.report.pages import Page, pages
 from mica.report.reference import published_points
+from mica.report.statistic import Statistic
 
 _WIDTH = 7.4
 _DPI = 150
@@ -40,7 +41,12 @@ _STYLE = {
 }
 
 
-def draw(trials: pd.DataFrame, folder: Path, published: Path | str | None = None) -> list[Path]:
+def draw(
+    trials: pd.DataFrame,
+    folder: Path,
+    published: Path | str | None = None,
+    statistic: Statistic = "last",
+) -> list[Path]:
     """Draw, for each data set and model, what its finished trials allow; returns the files written.
 
     `accuracy-…`: test top-1 against corrected ratio (the paper's Figures 6 to 8).
@@ -50,8 +56,8 @@ def draw(trials: pd.DataFrame, folder: Path, published: Path | str | None = None
     Args:
         trials: the table `trials`.
         folder: made where it is missing.
-        published: a CSV of published points to draw beside ours, or what `MICA_PUBLISHED` names. Where
-            it has points, ours are the maxima over epochs, as the published ones are.
+        published: a CSV of published points to draw beside ours, or what `MICA_PUBLISHED` names.
+        statistic: of ours; the published points are the highest of all epochs.
 
     Raises:
         DataError: the file of published points cannot be read.
@@ -63,7 +69,7 @@ def draw(trials: pd.DataFrame, folder: Path, published: Path | str | None = None
     with matplotlib.rc_context(_STYLE):
         for (dataset, model), rows in kept.groupby(["dataset", "model"]):
             stem = _stem(f"{dataset}-{model}", taken)
-            for page in pages(rows, points):
+            for page in pages(rows, points, statistic):
                 files += _save(_figure(page), folder, f"{page.name}-{stem}")
     return files
 

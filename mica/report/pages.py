@@ -12,6 +12,7 @@ from mica.report import curves
 from mica.report.appearance import Series
 from mica.report.cells import by_series, cells, seeds_title
 from mica.report.reference import published_series
+from mica.report.statistic import COLUMN, WORDS, Statistic
 
 Lines = list[tuple[Series, pd.DataFrame]]
 
@@ -30,25 +31,27 @@ class Page:
     """Draws some of the lines into axes that are so many points wide."""
 
 
-def pages(kept: pd.DataFrame, published: pd.DataFrame | None) -> Iterator[Page]:
+def pages(
+    kept: pd.DataFrame, published: pd.DataFrame | None, statistic: Statistic = "last"
+) -> Iterator[Page]:
     """The figures that the finished trials of one data set and model allow."""
     crosses = published_series(published, kept)
-    rows = cells(kept, "test_top1_max" if crosses else "test_top1")
+    rows = cells(kept, COLUMN[statistic])
     if rows["accuracy"].notna().any() or kept["collapsed"].all():
-        yield _accuracy(rows, 100 / float(kept["classes"].max()), crosses)
+        yield _accuracy(rows, 100 / float(kept["classes"].max()), crosses, statistic)
     for name, column in (("edges", "share"), ("nodes", "nodes")):
         known = [(series, part) for series, part in by_series(rows) if part[column].notna().any()]
         if known:
             yield _share(rows, known, name, column)
 
 
-def _accuracy(rows: pd.DataFrame, chance: float, crosses: Lines) -> Page:
+def _accuracy(rows: pd.DataFrame, chance: float, crosses: Lines, statistic: Statistic) -> Page:
     lines, dense = by_series(rows), rows[rows["method"] == "dense"]
     lost = rows[rows["collapsed"] > 0]
     alive = rows[rows["accuracy"].notna() & (rows["method"] != "dense")]
     points = [*alive["x"].dropna(), *lost["log10_ratio"], *(x for _, part in crosses for x in part["x"])]
     low, high = min(points, default=0.0), max(points, default=1.0)
-    heights = [*rows["accuracy_min"], *rows["accuracy_max"], *([] if lost.empty else [chance])]
+    heights = [*rows["accuracy_low"], *rows["accuracy_high"], *([] if lost.empty else [chance])]
     heights += [y for _, part in crosses for y in part["accuracy"]]
 
     def paint(axes: Axes, some: Lines, width: float) -> None:
@@ -75,12 +78,12 @@ def _accuracy(rows: pd.DataFrame, chance: float, crosses: Lines) -> Page:
             _note("k/n: k of n seeds collapsed,\nmean of the others", marker="o", fillstyle="bottom")
         )
     if crosses:
-        notes.append(_note("Published", marker="x", markersize=6.5, alpha=0.7))
+        notes.append(_note(f"Published,\n{WORDS['max']}", marker="x", markersize=6.5, alpha=0.7))
     return Page(
         name="accuracy",
         title=_title(rows),
         x_label="Corrected compression ratio",
-        y_label="Test top-1, highest of all epochs (%)" if crosses else "Test top-1 (%)",
+        y_label=f"Test top-1 {WORDS[statistic]} (%)",
         lines=lines,
         notes=notes,
         paint=paint,
@@ -112,9 +115,9 @@ def _title(rows: pd.DataFrame) -> str:
 
 
 def _spread_note(rows: pd.DataFrame, name: str) -> list[Artist]:
-    if not (rows[f"{name}_max"] > rows[f"{name}_min"]).any():
+    if not (rows[f"{name}_high"] > rows[f"{name}_low"]).any():
         return []
-    return [_note("Lowest to highest seed", marker="|", markersize=8)]
+    return [_note("± standard deviation of seeds", marker="|", markersize=8)]
 
 
 def _note(label: str, **look: object) -> Line2D:

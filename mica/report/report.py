@@ -4,7 +4,7 @@ import hashlib
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import matplotlib
@@ -14,17 +14,27 @@ from rich.console import Console
 
 from mica import __version__
 from mica.data.location import shown
+from mica.report.against import against, against_tables
 from mica.report.figures import draw
 from mica.report.reference import published_points
+from mica.report.statistic import Statistic
 from mica.report.summary import as_latex, as_markdown, rich_table, summary
+from mica.report.text_table import for_terminal, latex, markdown
 from mica.sweep.results import Results
 from mica.sweep.store.layout import DRAWN, FIGURES, TABLES
 from mica.sweep.store.place import Place
 from mica.sweep.store.tables import read_trials, trials_table, write_tables
 
+Form = Literal["text", "markdown", "latex"]
+
 
 def write_report(
-    results: Results, console: Console, *, published: str | None = None, redraw: bool = True
+    results: Results,
+    console: Console,
+    *,
+    published: str | None = None,
+    statistic: Statistic = "last",
+    redraw: bool = True,
 ) -> None:
     """Write tables and figures beside the records, print the results and where things lie.
 
@@ -37,8 +47,8 @@ def write_report(
         return
     write_tables(results.store, results.trials, results.index.names)
     trials = read_trials(results.store, results.trials, results.entries).to_pandas()
-    figures = _figures(place, trials, published, redraw)
-    for table in rich_table(summary(trials), width=console.width):
+    figures = _figures(place, trials, published, statistic, redraw)
+    for table in rich_table(summary(trials, statistic), statistic, width=console.width):
         console.print(table)
     lines = [
         ("tables", f"{place.shown}/{TABLES}/trials.parquet (and layers, epochs): pandas.read_parquet"),
@@ -53,25 +63,27 @@ def write_report(
         console.print(f"{name:8} {text}", highlight=False, soft_wrap=True)
 
 
-def _figures(place: Place, trials: pd.DataFrame, published: str | None, redraw: bool) -> list[str]:
+def _figures(
+    place: Place, trials: pd.DataFrame, published: str | None, statistic: Statistic, redraw: bool
+) -> list[str]:
     """Draw what there is to see; returns the figures' names."""
     points = published_points(published)
-    state = _digest(trials, points)
+    state = _digest(statistic, trials, points)
     if not redraw:  # a grid of thousands takes half a minute to draw
         there = set(place.list(FIGURES))
         before = _read_drawn(place)
         if before.get("state") == state and all(f"{FIGURES}/{name}" in there for name in before["figures"]):
             return list(before["figures"])
     with tempfile.TemporaryDirectory(prefix="mica-figures-") as scratch:
-        names = sorted(file.name for file in draw(trials, Path(scratch), published=published))
+        names = sorted(file.name for file in draw(trials, Path(scratch), published, statistic))
         place.upload(Path(scratch), FIGURES)
     place.write(DRAWN, json.dumps({"state": state, "figures": names}).encode(), durable=False)
     return names
 
 
-def _digest(*shown: pd.DataFrame | None) -> str:
+def _digest(statistic: Statistic, *shown: pd.DataFrame | None) -> str:
     """Of all that decides what figures look like."""
-    found = hashlib.sha256(f"{__version__} {matplotlib.__version__}".encode())
+    found = hashlib.sha256(f"{__version__} {matplotlib.__version__} {statistic}".encode())
     for table in shown:
         if table is not None:
             found.update(repr(list(table.columns)).encode())
@@ -88,9 +100,22 @@ def _read_drawn(place: Place) -> dict[str, Any]:
         return {}
 
 
-def print_table(results: Results, form: str) -> None:
+def print_table(results: Results, form: Form, statistic: Statistic = "last") -> None:
     """The results as Markdown or LaTeX, ready to paste."""
-    click.echo({"markdown": as_markdown, "latex": as_latex}[form](summary(_trials(results))))
+    show = {"markdown": as_markdown, "latex": as_latex}[form]
+    click.echo(show(summary(_trials(results), statistic), statistic))
+
+
+def print_against(
+    results: Results, console: Console, reference: str, form: Form, statistic: Statistic = "last"
+) -> None:
+    """How each method compares with one of them; raises `UserError` where no method is called that."""
+    for table in against_tables(against(_trials(results), reference, statistic), reference, statistic):
+        if form == "text":
+            for part in for_terminal(table):
+                console.print(part)
+        else:
+            click.echo({"markdown": markdown, "latex": latex}[form](table) + "\n")
 
 
 def _trials(results: Results) -> pd.DataFrame:

@@ -11,22 +11,24 @@ from rich.text import Text
 
 from mica.report.appearance import Series
 from mica.report.cells import CELL, by_series, cells, finished, seeds_title
+from mica.report.statistic import COLUMN, WORDS, Statistic
+from mica.report.text_table import TextTable, latex, markdown
 
 _PADDING = 2
 """Characters between columns; one more stands at a table's edge."""
 
 
-def summary(trials: pd.DataFrame) -> pd.DataFrame:
+def summary(trials: pd.DataFrame, statistic: Statistic = "last") -> pd.DataFrame:
     """A row a cell, the trials that differ in their seed alone; failed trials are left out.
 
     Columns: `dataset`, `model`, those of `mica.report.appearance.Series` (`method`, `budget`, `variant`, what
     else tells a method's trials apart, empty as a rule, …), `log10_ratio`, `seeds`, `collapsed` (how many),
-    `test_top1_mean` and `test_top1_std` (percent; of the seeds that were trained; the sample's standard
-    deviation), `corrected_ratio` (mean of the finite ones), `functional_share` (functional / placed
-    edges, mean).
+    `test_top1_mean` and `test_top1_std` (percent, by the statistic; of the seeds that were trained; the
+    sample's standard deviation), `corrected_ratio` (mean of the finite ones), `functional_share` (functional
+    / placed edges, mean).
     """
     kept = finished(trials)
-    rows = cells(kept)
+    rows = cells(kept, COLUMN[statistic])
     ratios = kept.groupby(CELL, as_index=False)["corrected_ratio"].mean()
     rows = rows.merge(ratios, on=CELL, how="left")
     rows = rows.rename(columns={"accuracy": "test_top1_mean", "accuracy_std": "test_top1_std"})
@@ -35,19 +37,19 @@ def summary(trials: pd.DataFrame) -> pd.DataFrame:
     return rows[[*CELL, "seeds", "collapsed", *measures]]
 
 
-def rich_table(found: pd.DataFrame, width: int = 100) -> list[RenderableType]:
+def rich_table(found: pd.DataFrame, statistic: Statistic = "last", width: int = 100) -> list[RenderableType]:
     """A `summary` for a terminal, to print one after the other: methods × ratios, broken at `width`."""
-    return [part for grid in _grids(found) for part in _terminal(grid, width)]
+    return [part for grid in _grids(found, statistic) for part in _terminal(grid, width)]
 
 
-def as_markdown(found: pd.DataFrame) -> str:
+def as_markdown(found: pd.DataFrame, statistic: Statistic = "last") -> str:
     """A `summary` as Markdown, a table a data set and model."""
-    return "\n\n".join(_markdown(grid) for grid in _grids(found)) + "\n"
+    return "\n\n".join(markdown(_for_papers(grid)) for grid in _grids(found, statistic)) + "\n"
 
 
-def as_latex(found: pd.DataFrame) -> str:
-    """A `summary` as LaTeX, a `tabular` a data set and model; it needs the package booktabs."""
-    return "\n\n".join(_latex(grid) for grid in _grids(found)) + "\n"
+def as_latex(found: pd.DataFrame, statistic: Statistic = "last") -> str:
+    """A `summary` as LaTeX, a float a data set and model; it needs the package booktabs."""
+    return "\n\n".join(latex(_for_papers(grid)) for grid in _grids(found, statistic)) + "\n"
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,13 @@ class Entry:
     mean: str = ""
     spread: str = ""
     collapsed: str = ""
-    best: bool = False
-    """Whether no other method is more accurate at this ratio, as printed."""
 
-    def text(self, plus_minus: str = "±") -> str:
-        """`45.3 ± 0.8`, `45.3 ± 0.8 (1/3)`, `collapsed 3/3`; empty for a cell not run yet."""
+    def text(self) -> str:
+        """`45.3 ± 0.8`, `45.3 ± 0.8 (collapsed 1/3)`, `collapsed 3/3`; a dash for a cell not run yet."""
         if not self.mean:
-            return f"collapsed {self.collapsed}" if self.collapsed else ""
-        value = f"{self.mean} {plus_minus} {self.spread}" if self.spread else self.mean
-        return f"{value} ({self.collapsed})" if self.collapsed else value
+            return f"collapsed {self.collapsed}" if self.collapsed else "–"
+        value = f"{self.mean} ± {self.spread}" if self.spread else self.mean
+        return f"{value} (collapsed {self.collapsed})" if self.collapsed else value
 
 
 @dataclass(frozen=True)
@@ -78,27 +78,26 @@ class Grid:
     rows: list[tuple[Series, dict[float, Entry]]]
 
 
-def _grids(found: pd.DataFrame) -> Iterator[Grid]:
+def _grids(found: pd.DataFrame, statistic: Statistic) -> Iterator[Grid]:
     for (dataset, model), rows in found.groupby(["dataset", "model"]):
         trained = bool(rows["test_top1_mean"].notna().any()) or bool(
             (rows["collapsed"] == rows["seeds"]).all()
         )
         pruned = rows[rows["method"] != "dense"]
-        best = pruned["test_top1_mean"].round(1).groupby(pruned["log10_ratio"]).max()
         lines = [
-            (series, {row["log10_ratio"]: _entry(row, trained, best) for _, row in part.iterrows()})
+            (series, {row["log10_ratio"]: _entry(row, trained) for _, row in part.iterrows()})
             for series, part in by_series(rows)
         ]
-        dense = [_entry(row, trained, best).text() for _, row in rows[rows["method"] == "dense"].iterrows()]
+        dense = [_entry(row, trained).text() for _, row in rows[rows["method"] == "dense"].iterrows()]
         yield Grid(
             title=f"{dataset}, {model}" + (f": dense {', '.join(dense)}" if any(dense) and trained else ""),
-            caption=_caption(pruned if len(pruned) else rows, trained),
+            caption=_caption(pruned if len(pruned) else rows, trained, statistic),
             ratios=sorted(pruned["log10_ratio"].unique()),
             rows=lines,
         )
 
 
-def _entry(row: pd.Series, trained: bool, best: pd.Series) -> Entry:
+def _entry(row: pd.Series, trained: bool) -> Entry:
     collapsed = f"{row['collapsed']}/{row['seeds']}" if row["collapsed"] else ""
     value = row["test_top1_mean"] if trained else 100 * row["functional_share"]
     if pd.isna(value) or (row["collapsed"] == row["seeds"]):
@@ -107,12 +106,11 @@ def _entry(row: pd.Series, trained: bool, best: pd.Series) -> Entry:
         mean=f"{value:.1f}",
         spread=f"{row['test_top1_std']:.1f}" if trained and pd.notna(row["test_top1_std"]) else "",
         collapsed=collapsed,
-        best=trained and row["method"] != "dense" and round(value, 1) == best[row["log10_ratio"]],
     )
 
 
-def _caption(rows: pd.DataFrame, trained: bool) -> str:
-    what = "Test top-1, %" if trained else "Functional edges, %"
+def _caption(rows: pd.DataFrame, trained: bool, statistic: Statistic) -> str:
+    what = f"Test top-1 {WORDS[statistic]}, %" if trained else "Functional edges, %"
     many = trained and bool((rows["seeds"] > 1).any())
     spread = ", mean ± standard deviation" if many else ""
     text = f"{what}{spread}; {seeds_title(rows)}; columns are nominal compression ratios"
@@ -154,47 +152,20 @@ def _blocks(grid: Grid, room: int) -> list[list[float]]:
 
 def _stacked(entry: Entry) -> str:
     """What is said of collapsed seeds goes below, which keeps columns narrow."""
-    text = entry.text() or "–"
-    return text.replace(" (", "\n(").replace("collapsed ", "collapsed\n")
+    return entry.text().replace(" (", "\n").replace(")", "").replace("collapsed ", "collapsed\n")
 
 
 def _styled(entry: Entry) -> Text:
-    return Text(_stacked(entry), style="bold" if entry.best else "" if entry.mean else "dim")
+    return Text(_stacked(entry), style="" if entry.mean else "dim")
 
 
-def _markdown(grid: Grid) -> str:
-    head = ["method", *(f"10^{round(ratio, 2):g}" for ratio in grid.ratios)]
-    lines = [head, ["---", *("---:" for _ in grid.ratios)]]
-    for series, entries in grid.rows:
-        chosen = [entries.get(ratio, Entry()) for ratio in grid.ratios]
-        texts = [f"**{entry.text()}**" if entry.best else entry.text() for entry in chosen]
-        lines.append([series.label, *texts])
-    table = "\n".join("| " + " | ".join(text.replace("|", r"\|") for text in line) + " |" for line in lines)
-    return f"**{grid.title}**\n\n{table}\n\n{grid.caption}"
-
-
-def _latex(grid: Grid) -> str:
-    head = ["Method", *(f"$10^{{{round(ratio, 2):g}}}$" for ratio in grid.ratios)]
-    lines = [
-        f"% {_escaped(grid.title)}. {_escaped(grid.caption)}",
-        rf"\begin{{tabular}}{{l{'r' * len(grid.ratios)}}}",
-        r"\toprule",
-        " & ".join(head) + r" \\",
-        r"\midrule",
-    ]
-    for series, entries in grid.rows:
-        chosen = [_latex_entry(entries.get(ratio, Entry())) for ratio in grid.ratios]
-        lines.append(" & ".join([_escaped(series.label), *chosen]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
-
-
-def _latex_entry(entry: Entry) -> str:
-    if not entry.mean:
-        return entry.text() or "--"
-    text = entry.text(r"$\pm$")
-    return rf"\textbf{{{text}}}" if entry.best else text
-
-
-def _escaped(text: str) -> str:
-    special = {c: "\\" + c for c in "&%$#_{}"} | {"^": r"\^{}", "~": r"\~{}", "\\": r"\textbackslash{}"}
-    return "".join(special.get(c, c) for c in text).replace("±", r"$\pm$").replace("·", r"$\cdot$")
+def _for_papers(grid: Grid) -> TextTable:
+    return TextTable(
+        title=grid.title,
+        caption=grid.caption,
+        head=("method", *(f"10^{round(ratio, 2):g}" for ratio in grid.ratios)),
+        rows=[
+            (series.label, *(entries.get(ratio, Entry()).text() for ratio in grid.ratios))
+            for series, entries in grid.rows
+        ],
+    )

@@ -145,7 +145,8 @@ def test_names_are_safe_and_never_shared(trials: pd.DataFrame, tmp_path: Path) -
 def test_cells_average_over_seeds(trials: pd.DataFrame) -> None:
     rows = cells(finished(trials)).set_index(["method", "log10_ratio"])
     row = rows.loc[("mica-erk", 1)]
-    assert (row["accuracy"], row["accuracy_min"], row["accuracy_max"]) == (91, 90, 92)
+    assert row["accuracy"] == 91 and row["accuracy_std"] == pytest.approx(2**0.5)
+    assert (row["accuracy_low"], row["accuracy_high"]) == (91 - row["accuracy_std"], 91 + row["accuracy_std"])
     assert (row["share"], row["nodes"], row["x"]) == (100, 50, 1)
 
 

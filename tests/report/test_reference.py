@@ -12,6 +12,7 @@ from mica.report.cells import finished
 from mica.report.figures import draw
 from mica.report.pages import pages
 from mica.report.reference import compare, published_points, published_series
+from mica.report.statistic import Statistic
 
 Make = Callable[..., dict[str, Any]]
 
@@ -54,12 +55,17 @@ def test_a_bad_file_is_named(tmp_path: Path, trials: pd.DataFrame, content: str 
     assert not (tmp_path / "figures").exists()
 
 
-def test_crosses_stand_beside_our_highest_over_epochs(trials: pd.DataFrame, file: Path) -> None:
-    accuracy = next(pages(finished(trials), published_points(file)))
-    assert "highest of all epochs" in accuracy.y_label
-    assert "Published" in [artist.get_label() for artist in accuracy.notes]
+@pytest.mark.parametrize(("statistic", "words", "more"), [
+    ("last", "after the last epoch", 0), ("max", "highest of all epochs", 1),
+])  # fmt: skip
+def test_crosses_change_no_number_of_ours(
+    trials: pd.DataFrame, file: Path, statistic: Statistic, words: str, more: float
+) -> None:
+    accuracy = next(pages(finished(trials), published_points(file), statistic))
+    assert accuracy.y_label == f"Test top-1 {words} (%)"
+    assert "Published,\nhighest of all epochs" in [artist.get_label() for artist in accuracy.notes]
     ours = {series.method: list(rows["accuracy"].dropna()) for series, rows in accuracy.lines}
-    assert ours == {"mica-erk": [92, 71.5], "rpi-erk": [61]}
+    assert ours == {"mica-erk": [91 + more, 70.5 + more], "rpi-erk": [60 + more]}
 
 
 def test_only_our_methods_and_finite_ratios_are_taken(trials: pd.DataFrame, file: Path) -> None:
@@ -80,7 +86,8 @@ def test_a_method_of_the_user_s_own_is_matched_by_its_name_alone(trials: pd.Data
 
 def test_another_data_set_has_no_crosses(trials: pd.DataFrame, file: Path) -> None:
     other = finished(trials.assign(dataset="synthetic"))
-    assert "highest" not in next(pages(other, published_points(file))).y_label
+    notes = next(pages(other, published_points(file))).notes
+    assert not any("Published" in str(note.get_label()) for note in notes)
 
 
 def test_ours_are_compared_at_equal_nominal_ratio(trials: pd.DataFrame, file: Path) -> None:

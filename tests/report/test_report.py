@@ -48,7 +48,7 @@ def test_tables_are_written_only_where_they_are_asked_for(
     results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     print_table(results, "markdown")
-    assert "| MiCA max-ERK | **50.0" in capsys.readouterr().out
+    assert "| MiCA max-ERK | 50.0" in capsys.readouterr().out
     assert not (tmp_path / "results/tiny/tables").exists()
     write_report(results, Console(width=100, quiet=True))
     written = sorted(path.name for path in (tmp_path / "results/tiny/tables").iterdir())

@@ -15,7 +15,7 @@ Make = Callable[..., dict[str, Any]]
 def printed(trials: pd.DataFrame, width: int = 100) -> str:
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
-        for part in rich_table(summary(trials), width):
+        for part in rich_table(summary(trials), width=width):
             console.print(part)
     return capture.get()
 
@@ -60,8 +60,14 @@ def test_it_is_read_at_a_glance(trials: pd.DataFrame) -> None:
     assert lines[1].split() == ["method", "10^1", "10^2"]
     assert lines[3] == "mica-erk  91.0 ± 1.4  70.5 ± 0.7"
     assert lines[4].split() == ["rpi-erk", "60.0", "collapsed"]
-    assert lines[5].split() == ["(1/2)", "2/2"]
-    assert "2 seeds" in lines[6]
+    assert lines[5].split() == ["collapsed", "2/2"]
+    assert lines[6] == "1/2"
+    assert "after the last epoch" in lines[7] and "2 seeds" in lines[7]
+
+
+def test_the_statistic_is_the_one_asked_for_and_said(trials: pd.DataFrame) -> None:
+    assert row_of(summary(trials, "max"), "mica-erk", 1)["test_top1_mean"] == 92
+    assert "Test top-1 highest of all epochs, %" in as_markdown(summary(trials, "max"), "max")
 
 
 def test_one_seed_has_no_spread_and_a_cell_not_run_a_dash(make: Make) -> None:
@@ -115,7 +121,7 @@ def test_methods_with_options_are_rows_of_their_own(trials: pd.DataFrame, make: 
     assert rows == ["mica(node_counts=max)-erk", "MiCA min-ERK"]
     pasted = as_markdown(summary(both))
     assert "| MiCA-ERK (node_counts=max) | 85.0 |" in pasted and "| MiCA min-ERK | 80.0 |" in pasted
-    assert "| MiCA-ERK | **91.0 ± 1.4** |" in pasted
+    assert "| MiCA-ERK | 91.0 ± 1.4 |" in pasted
 
 
 def test_a_title_that_only_some_of_the_records_know_is_the_method_s(trials: pd.DataFrame) -> None:
@@ -123,28 +129,30 @@ def test_a_title_that_only_some_of_the_records_know_is_the_method_s(trials: pd.D
     assert printed(trials).count("Ours-ERK") == 1 and "mica-erk" not in printed(trials)
 
 
-def test_markdown_has_a_row_a_method_and_the_best_in_bold(trials: pd.DataFrame) -> None:
+def test_markdown_has_a_row_a_method_and_none_in_bold(trials: pd.DataFrame) -> None:
     assert as_markdown(summary(trials)).splitlines()[:6] == [
         "**digits, mlp: dense 97.5 ± 0.7**",
         "",
         "| method | 10^1 | 10^2 |",
         "| --- | ---: | ---: |",
-        "| MiCA-ERK | **91.0 ± 1.4** | **70.5 ± 0.7** |",
-        "| RPI-ERK | 60.0 (1/2) | collapsed 2/2 |",
+        "| MiCA-ERK | 91.0 ± 1.4 | 70.5 ± 0.7 |",
+        "| RPI-ERK | 60.0 (collapsed 1/2) | collapsed 2/2 |",
     ]
 
 
-def test_latex_is_a_tabular(trials: pd.DataFrame) -> None:
+def test_latex_is_a_float_with_a_caption(trials: pd.DataFrame) -> None:
     trials["dataset"] = "my_digits & 50%"
-    comment, *lines = as_latex(summary(trials)).splitlines()
-    assert comment.startswith(r"% my\_digits \& 50\%, mlp: dense 97.5 $\pm$ 0.7.")
+    begin, centred, caption, *lines = as_latex(summary(trials)).splitlines()
+    assert (begin, centred) == (r"\begin{table}", r"\centering")
+    assert caption.startswith(r"\caption{my\_digits \& 50\%, mlp: dense 97.5 $\pm$ 0.7. Test top-1 after")
     assert lines == [
         r"\begin{tabular}{lrr}",
         r"\toprule",
-        r"Method & $10^{1}$ & $10^{2}$ \\",
+        r"method & $10^{1}$ & $10^{2}$ \\",
         r"\midrule",
-        r"MiCA-ERK & \textbf{91.0 $\pm$ 1.4} & \textbf{70.5 $\pm$ 0.7} \\",
-        r"RPI-ERK & 60.0 (1/2) & collapsed 2/2 \\",
+        r"MiCA-ERK & 91.0 $\pm$ 1.4 & 70.5 $\pm$ 0.7 \\",
+        r"RPI-ERK & 60.0 (collapsed 1/2) & collapsed 2/2 \\",
         r"\bottomrule",
         r"\end{tabular}",
+        r"\end{table}",
     ]
