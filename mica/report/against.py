@@ -62,7 +62,7 @@ def against_tables(found: pd.DataFrame, reference: str, statistic: Statistic) ->
         yield TextTable(
             title=f"{dataset}, {model}: against {reference}",
             caption=_caption(statistic, methods),
-            head=("method", "ratio", "pairs", "difference", "95 % interval", "p", "verdict"),
+            head=("method", "ratio", "n", "points", "95 % interval", "p", "verdict"),
             rows=[(series.label, *_texts(row)) for series, part in methods for _, row in part.iterrows()],
         )
 
@@ -80,8 +80,8 @@ def _caption(statistic: Statistic, methods: Sequence[tuple[Series, pd.DataFrame]
         better, worse = (int(rows["verdict"].eq(word).sum()) for word in ("better", "worse"))
         told.append(f"{series.label}: better at {better}, worse at {worse} of {counted(len(rows), 'ratio')}")
     return (
-        f"Test top-1 {WORDS[statistic]}, in percentage points, at equal nominal ratio, paired by seed; "
-        "collapsed trials count as chance. Intervals by Student's t; p raised by Holm over a "
+        f"Difference of test top-1 {WORDS[statistic]}, percentage points, n pairs of one seed, at equal "
+        "nominal ratio; collapsed trials count as chance. Intervals by Student's t; p raised by Holm over a "
         f"method's ratios; perhaps: the interval leaves out 0, but p is not below {_SURE}. {'; '.join(told)}."
     )
 
