@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 
 EXIT_TRIALS_FAILED = 1
+EXIT_DIFFERENT = 1
 EXIT_WRONG_USE = 2
 EXIT_INTERRUPTED = 130
 

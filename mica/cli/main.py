@@ -14,7 +14,7 @@ from rich.text import Text
 from mica import __version__
 from mica.cli.console import EXIT_INTERRUPTED, EXIT_TRIALS_FAILED, EXIT_WRONG_USE, err
 from mica.cli.doctor import doctor
-from mica.cli.results import collect, plan, release, report, status
+from mica.cli.results import collect, compare, plan, release, report, status
 from mica.cli.run import run
 from mica.cli.single import bench, inspect, trial
 from mica.cli.tracking import sync, ui
@@ -72,7 +72,9 @@ def main(verbose: bool) -> None:
         warnings.filterwarnings("ignore", category=FutureWarning)
 
 
-for command in (run, plan, status, collect, report, inspect, trial, bench, doctor, sync, ui, release):
+for command in (
+    run, plan, status, collect, report, compare, inspect, trial, bench, doctor, sync, ui, release,
+):  # fmt: skip
     main.add_command(command)
 
 

@@ -1,11 +1,20 @@
-"""Commands that read what there is: `plan`, `status`, `collect`, `report`; and `release`."""
+"""Commands that read what there is: `plan`, `status`, `collect`, `report`, `compare`; and `release`."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mica.cli.console import JSON, STORAGE, SWEEP, err, out, print_json, print_note
+from mica.cli.console import EXIT_DIFFERENT, JSON, STORAGE, SWEEP, err, out, print_json, print_note
+
+_FORM = click.option(
+    "--format", "form", type=click.Choice(["text", "markdown", "latex"]), default="text",
+    help="Of the printed table; markdown and latex can be pasted.",
+)  # fmt: skip
+_STATISTIC = click.option(
+    "--statistic", type=click.Choice(["last", "best-val", "max"]), default="last", show_default=True,
+    help="Test accuracy after the last epoch, at the best validation epoch, or the highest of all epochs.",
+)  # fmt: skip
 
 
 @click.command()
@@ -93,14 +102,8 @@ def collect(sweep: Path, storage: str | None) -> None:
 @SWEEP
 @STORAGE
 @click.option("--published", metavar="CSV", help="Published points to draw beside ours ($MICA_PUBLISHED).")
-@click.option(
-    "--format", "form", type=click.Choice(["text", "markdown", "latex"]), default="text",
-    help="Of the printed table; markdown and latex can be pasted.",
-)  # fmt: skip
-@click.option(
-    "--statistic", type=click.Choice(["last", "best-val", "max"]), default="last", show_default=True,
-    help="Test accuracy after the last epoch, at the best validation epoch, or the highest of all epochs.",
-)  # fmt: skip
+@_FORM
+@_STATISTIC
 @click.option("--against", metavar="METHOD", help="Compare each method with this one, paired by seed.")
 def report(
     sweep: Path, storage: str | None, published: str | None, form: Any, statistic: Any, against: str | None
@@ -121,3 +124,26 @@ def report(
         write_report(results, out, published=published, statistic=statistic)
     else:
         print_table(results, form, statistic)
+
+
+@click.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@_STATISTIC
+@_FORM
+@JSON
+@click.pass_context
+def compare(ctx: click.Context, first: Path, second: Path, statistic: Any, form: Any, as_json: bool) -> None:
+    """Compare two sweeps' results, cell by cell: sweep files or results folders.
+
+    Of each method at each ratio it says whether both are equal in every number, differ within the seeds'
+    noise, differ beyond it, or whether only one has it. Exit code 0: all are equal or within noise; else 1.
+    """
+    from mica.report.report import print_comparison
+    from mica.sweep.results import open_records
+
+    one, other = open_records(first), open_records(second)
+    for results in (one, other):
+        print_note(results.note)
+    if not print_comparison(one, other, out, "json" if as_json else form, statistic):
+        ctx.exit(EXIT_DIFFERENT)

@@ -15,11 +15,13 @@ from rich.console import Console
 from mica import __version__
 from mica.data.location import shown
 from mica.report.against import against, against_tables
+from mica.report.cells import CELL
+from mica.report.comparison import GOOD, compare, comparison_table
 from mica.report.figures import draw
 from mica.report.reference import published_points
 from mica.report.statistic import Statistic
 from mica.report.summary import as_latex, as_markdown, rich_table, summary
-from mica.report.text_table import for_terminal, latex, markdown
+from mica.report.text_table import TextTable, for_terminal, latex, markdown
 from mica.sweep.results import Results
 from mica.sweep.store.layout import DRAWN, FIGURES, TABLES
 from mica.sweep.store.place import Place
@@ -110,12 +112,32 @@ def print_against(
     results: Results, console: Console, reference: str, form: Form, statistic: Statistic = "last"
 ) -> None:
     """How each method compares with one of them; raises `UserError` where no method is called that."""
-    for table in against_tables(against(_trials(results), reference, statistic), reference, statistic):
-        if form == "text":
-            for part in for_terminal(table):
-                console.print(part)
-        else:
-            click.echo({"markdown": markdown, "latex": latex}[form](table) + "\n")
+    found = against(_trials(results), reference, statistic)
+    if found.empty:
+        console.print(f"no other method has finished trials beside those of {reference}", highlight=False)
+    for table in against_tables(found, reference, statistic):
+        _print(table, console, form)
+
+
+def print_comparison(
+    first: Results, second: Results, console: Console, form: Form | Literal["json"], statistic: Statistic
+) -> bool:
+    """How two sweeps' results compare; returns whether every cell is equal or within noise."""
+    found = compare(_trials(first), _trials(second), statistic)
+    if form == "json":
+        names = [*CELL[:2], "method", "budget", "variant", "log10_ratio", *found.columns[len(CELL) :]]
+        click.echo(found[names].to_json(orient="records", indent=2))
+    else:
+        _print(comparison_table(found, (str(first.place), str(second.place)), statistic), console, form)
+    return bool(found["verdict"].isin(GOOD).all())
+
+
+def _print(table: TextTable, console: Console, form: Form) -> None:
+    if form == "text":
+        for part in for_terminal(table):
+            console.print(part)
+    else:
+        click.echo({"markdown": markdown, "latex": latex}[form](table) + "\n")
 
 
 def _trials(results: Results) -> pd.DataFrame:

@@ -22,6 +22,12 @@ class TextTable:
 def for_terminal(table: TextTable) -> Iterator[RenderableType]:
     """What to print one after the other."""
     yield Text(table.title, style="bold")
+    if table.rows:
+        yield _grid(table)
+    yield Text(table.caption + "\n", style="dim")
+
+
+def _grid(table: TextTable) -> Table:
     found = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     first, *others = table.head
     found.add_column(first, overflow="fold")
@@ -29,8 +35,7 @@ def for_terminal(table: TextTable) -> Iterator[RenderableType]:
         found.add_column(name, justify="right", no_wrap=True)
     for row in table.rows:
         found.add_row(*row)
-    yield found
-    yield Text(table.caption + "\n", style="dim")
+    return found
 
 
 def markdown(table: TextTable) -> str:

@@ -1,11 +1,14 @@
 """The end of a sweep: tables and figures beside the records, each record read once."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner, Result
 from rich.console import Console
 
+from mica.cli.main import main
 from mica.report.report import print_table, write_report
 from mica.sweep.results import Results, open_results
 from mica.sweep.store.records import Store
@@ -42,6 +45,20 @@ def test_a_report_goes_by_the_titles_of_the_file_as_it_is_now(results: Results, 
     assert trials.loc["tiny", "pruner_title"].tolist() == ["MiCA max"] * 2
     assert pd.isna(trials.loc["other", "pruner_title"])
     assert len(list((tmp_path / "results/tiny/figures").glob("accuracy-*.png"))) == 1
+
+
+def test_a_comparison_says_by_its_exit_code_whether_all_is_alike(results: Results, tmp_path: Path) -> None:
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(main, list(arguments))
+
+    folder, file = str(tmp_path / "results/tiny"), str(results.place)
+    same = call("compare", file, file)
+    assert same.exit_code == 0 and ": 1 equal" in " ".join(same.stdout.split())
+    more = call("compare", file, folder, "--json")
+    assert more.exit_code == 1
+    assert [row["verdict"] for row in json.loads(more.stdout)] == ["equal", "only in the second"]
+    assert "no other method has finished trials" in call("report", file, "--against", "MiCA max-ERK").stdout
+    assert call("report", file, "--against", "rpi-erk").exit_code == 2
 
 
 def test_tables_are_written_only_where_they_are_asked_for(
