@@ -16,7 +16,6 @@ from mica.report.appearance import Series
 from mica.report.cells import finished
 from mica.report.curves import GREY
 from mica.report.pages import Page, pages
-from mica.report.reference import published_points
 from mica.report.statistic import Statistic
 
 _WIDTH = 7.4
@@ -44,7 +43,7 @@ _STYLE = {
 def draw(
     trials: pd.DataFrame,
     folder: Path,
-    published: Path | str | None = None,
+    published: pd.DataFrame | None = None,
     statistic: Statistic = "last",
 ) -> list[Path]:
     """Draw, for each data set and model, what its finished trials allow; returns the files written.
@@ -56,20 +55,16 @@ def draw(
     Args:
         trials: the table `trials`.
         folder: made where it is missing.
-        published: a CSV of published points to draw beside ours, or what `MICA_PUBLISHED` names.
+        published: points to draw beside ours, from `published_points`.
         statistic: of ours; the published points are the highest of all epochs.
-
-    Raises:
-        DataError: the file of published points cannot be read.
     """
-    points = published_points(published)
     files: list[Path] = []
     taken: set[str] = set()
     kept = finished(trials)
     with matplotlib.rc_context(_STYLE):
         for (dataset, model), rows in kept.groupby(["dataset", "model"]):
             stem = _stem(f"{dataset}-{model}", taken)
-            for page in pages(rows, points, statistic):
+            for page in pages(rows, published, statistic):
                 files += _save(_figure(page), folder, f"{page.name}-{stem}")
     return files
 

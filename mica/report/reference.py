@@ -1,5 +1,6 @@
 """Published points to draw beside ours and to check ours against; never required."""
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -7,9 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mica.errors import DataError
+from mica.errors import DataError, UserError
+from mica.models import models
+from mica.pruning.methods import parse_method
 from mica.report.appearance import Series
-from mica.report.cells import SERIES, cells, finished
+from mica.report.cells import SERIES
+
+log = logging.getLogger(__name__)
 
 PUBLISHED = "MICA_PUBLISHED"
 """Environment variable: path of a CSV of published points."""
@@ -46,7 +51,46 @@ def published_points(path: Path | str | None = None) -> pd.DataFrame | None:
             f"{place}: column {', '.join(missing)} is missing; found {', '.join(map(str, points.columns))}, "
             f"allowed are {', '.join(COLUMNS)}"
         )
-    return points
+    return _checked(points, place)
+
+
+def _checked(points: pd.DataFrame, place: Path | str) -> pd.DataFrame:
+    """Numbers that are numbers and percentages that are some; each row's network and method is known."""
+    found = points.copy()
+    for name in ("log10_nominal_ratio", "corrected_ratio", "test_top1_percent", "n_seeds"):
+        found[name] = pd.to_numeric(points[name], errors="coerce")
+        bad = points.index[found[name].isna() & (points[name].notna() | (name != "corrected_ratio"))]
+        if len(bad):
+            value = points[name][bad[0]]
+            text = "nothing" if pd.isna(value) else repr(value)
+            raise DataError(f"{place}:{bad[0] + 2}: {name}: found {text}; allowed is a number")
+    percent = found["test_top1_percent"]
+    if len(percent) and not percent.between(0, 100).all():
+        bad = found.index[~percent.between(0, 100)]
+        raise DataError(
+            f"{place}:{bad[0] + 2}: test_top1_percent: found {percent[bad[0]]}; allowed are 0 to 100"
+        )
+    if len(percent) and percent.max() <= 1:
+        raise DataError(
+            f"{place}: test_top1_percent: found at most {percent.max()}: fractions, not percentages"
+        )
+    for column, known in (("model", _is_model), ("method", _is_method)):
+        for name in found[column].unique():
+            if not known(str(name)):
+                rows = found.index[found[column] == name] + 2
+                log.warning("%s: %s %r is unknown; first on line %d", place, column, name, rows[0])
+    return found
+
+
+def _is_model(name: str) -> bool:
+    return ":" in name or _plain(name) in map(_plain, models.names())
+
+
+def _is_method(name: str) -> bool:
+    try:
+        return ":" in name or bool(parse_method(name))
+    except UserError:
+        return False
 
 
 def published_series(
@@ -68,33 +112,9 @@ def published_series(
     return [(Series(**rows.iloc[0][SERIES]), rows) for _, rows in points.groupby(SERIES)]
 
 
-def compare(trials: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Ours beside the published, at equal nominal ratio: a row a cell that both have.
-
-    `ours` is the mean over seeds of `test_top1_max`, collapsed seeds at chance as in the published
-    means; `difference` is ours − published, in percentage points.
-    """
-    kept = finished(trials)
-    chance = 100 / kept["classes"].astype(float)
-    kept["test_top1_max"] = kept["test_top1_max"].where(~kept["collapsed"], chance)
-    ours = cells(kept, "test_top1_max")
-    theirs = published.assign(
-        dataset_name=published["dataset"].map(_plain),
-        model_name=published["model"].map(_plain),
-        log10_ratio=published["log10_nominal_ratio"].round(6),
-    )
-    both = ours.assign(
-        dataset_name=ours["dataset"].map(_plain),
-        model_name=ours["model"].map(_plain),
-        log10_ratio=ours["log10_ratio"].round(6),
-    ).merge(
-        theirs.drop(columns=["dataset", "model"]),
-        on=["dataset_name", "model_name", "method", "budget", "log10_ratio"],
-    )
-    both = both.rename(columns={"accuracy": "ours", "test_top1_percent": "published"})
-    both["difference"] = both["ours"] - both["published"]
-    names = ["dataset", "model", "method", "budget", "variant", "log10_ratio"]
-    return both[[*names, "seeds", "collapsed", "ours", "published", "difference"]].dropna(subset=["ours"])
+def keyed(table: pd.DataFrame) -> pd.DataFrame:
+    """With `dataset_name` and `model_name`, which are equal however names are spelled."""
+    return table.assign(dataset_name=table["dataset"].map(_plain), model_name=table["model"].map(_plain))
 
 
 def _plain(name: object) -> str:

@@ -18,6 +18,7 @@ from mica.report.against import against, against_tables
 from mica.report.cells import CELL
 from mica.report.comparison import GOOD, compare, comparison_table
 from mica.report.figures import draw
+from mica.report.published import beside_published, published_tables
 from mica.report.reference import published_points
 from mica.report.statistic import Statistic
 from mica.report.summary import as_latex, as_markdown, rich_table, summary
@@ -49,9 +50,13 @@ def write_report(
         return
     write_tables(results.store, results.trials, results.index.names)
     trials = read_trials(results.store, results.trials, results.entries).to_pandas()
-    figures = _figures(place, trials, published, statistic, redraw)
+    points = published_points(published)
+    figures = _figures(place, trials, points, statistic, redraw)
     for table in rich_table(summary(trials, statistic), statistic, width=console.width):
         console.print(table)
+    if points is not None:
+        for beside in published_tables(beside_published(trials, points)):
+            _print(beside, console, "text")
     lines = [
         ("tables", f"{place.shown}/{TABLES}/trials.parquet (and layers, epochs): pandas.read_parquet"),
         (
@@ -66,10 +71,9 @@ def write_report(
 
 
 def _figures(
-    place: Place, trials: pd.DataFrame, published: str | None, statistic: Statistic, redraw: bool
+    place: Place, trials: pd.DataFrame, points: pd.DataFrame | None, statistic: Statistic, redraw: bool
 ) -> list[str]:
     """Draw what there is to see; returns the figures' names."""
-    points = published_points(published)
     state = _digest(statistic, trials, points)
     if not redraw:  # a grid of thousands takes half a minute to draw
         there = set(place.list(FIGURES))
@@ -77,7 +81,7 @@ def _figures(
         if before.get("state") == state and all(f"{FIGURES}/{name}" in there for name in before["figures"]):
             return list(before["figures"])
     with tempfile.TemporaryDirectory(prefix="mica-figures-") as scratch:
-        names = sorted(file.name for file in draw(trials, Path(scratch), published, statistic))
+        names = sorted(file.name for file in draw(trials, Path(scratch), points, statistic))
         place.upload(Path(scratch), FIGURES)
     place.write(DRAWN, json.dumps({"state": state, "figures": names}).encode(), durable=False)
     return names

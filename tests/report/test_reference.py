@@ -9,9 +9,8 @@ import pytest
 
 from mica.errors import DataError
 from mica.report.cells import finished
-from mica.report.figures import draw
 from mica.report.pages import pages
-from mica.report.reference import compare, published_points, published_series
+from mica.report.reference import published_points, published_series
 from mica.report.statistic import Statistic
 
 Make = Callable[..., dict[str, Any]]
@@ -46,13 +45,12 @@ def test_the_environment_names_the_file(file: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("content", [None, "", "dataset,model\ndigits,mlp\n"])
-def test_a_bad_file_is_named(tmp_path: Path, trials: pd.DataFrame, content: str | None) -> None:
+def test_a_bad_file_is_named(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "bad.csv"
     if content is not None:
         path.write_text(content)
     with pytest.raises(DataError, match=r"bad\.csv: "):
-        draw(trials, tmp_path / "figures", path)
-    assert not (tmp_path / "figures").exists()
+        published_points(path)
 
 
 @pytest.mark.parametrize(("statistic", "words", "more"), [
@@ -90,10 +88,37 @@ def test_another_data_set_has_no_crosses(trials: pd.DataFrame, file: Path) -> No
     assert not any("Published" in str(note.get_label()) for note in notes)
 
 
-def test_ours_are_compared_at_equal_nominal_ratio(trials: pd.DataFrame, file: Path) -> None:
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ("91.5", "high", r"published\.csv:2: test_top1_percent: found 'high'; allowed is a number"),
+    ("33.0", "", r"published\.csv:3: test_top1_percent: found nothing"),
+    ("92.0", "192.0", r"published\.csv:6: test_top1_percent: found 192\.0; allowed are 0 to 100"),
+    ("10.0,80.0", "ten,80.0", r"published\.csv:5: corrected_ratio: found 'ten'"),
+])  # fmt: skip
+def test_what_is_no_number_is_named_by_its_line(file: Path, old: str, new: str, message: str) -> None:
+    file.write_text(CSV.replace(old, new))
+    with pytest.raises(DataError, match=message):
+        published_points(file)
+
+
+def test_fractions_are_no_percentages(file: Path) -> None:
+    head, *rows = CSV.splitlines()
+    fields = [row.split(",") for row in rows]
+    file.write_text("\n".join([head, *(",".join([*f[:6], str(float(f[6]) / 100), f[7]]) for f in fields)]))
+    with pytest.raises(DataError, match="fractions, not percentages"):
+        published_points(file)
+
+
+def test_unknown_models_and_methods_are_named(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file.write_text(CSV.replace("rpi-igq", "rpi-iqg").replace("vgg16", "vgg61"))
+    assert published_points(file) is not None
+    assert [record.message for record in caplog.records] == [
+        f"{file}: model 'vgg61' is unknown; first on line 6",
+        f"{file}: method 'rpi-iqg' is unknown; first on line 5",
+    ]
+
+
+def test_a_point_that_has_no_corrected_ratio_is_none_to_draw(file: Path) -> None:
     points = published_points(file)
-    assert points is not None
-    found = compare(trials, points).set_index(["method", "log10_ratio"])
-    assert list(found.index) == [("mica-erk", 1), ("rpi-erk", 1), ("rpi-erk", 2)]
-    assert list(found["ours"]) == [92, 35.5, 10], "collapsed seeds count as chance, as in the published means"
-    assert list(found["difference"].round(6)) == [0.5, 2.5, 0]
+    assert (
+        points is not None and points["corrected_ratio"].isna().tolist() == [False] * 2 + [True] + [False] * 2
+    )
