@@ -123,7 +123,7 @@ def report(
     elif form == "text":
         write_report(results, out, published=published, statistic=statistic)
     else:
-        print_table(results, form, statistic)
+        print_table(results, form, published=published, statistic=statistic)
 
 
 @click.command()

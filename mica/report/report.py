@@ -106,10 +106,15 @@ def _read_drawn(place: Place) -> dict[str, Any]:
         return {}
 
 
-def print_table(results: Results, form: Form, statistic: Statistic = "last") -> None:
+def print_table(
+    results: Results, form: Form, *, published: str | None = None, statistic: Statistic = "last"
+) -> None:
     """The results as Markdown or LaTeX, ready to paste."""
-    show = {"markdown": as_markdown, "latex": as_latex}[form]
-    click.echo(show(summary(_trials(results), statistic), statistic))
+    show, trials = {"markdown": as_markdown, "latex": as_latex}[form], _trials(results)
+    click.echo(show(summary(trials, statistic), statistic))
+    if (points := published_points(published)) is not None:
+        for table in published_tables(beside_published(trials, points)):
+            click.echo(_pasted(table, form))
 
 
 def print_against(
@@ -141,7 +146,11 @@ def _print(table: TextTable, console: Console, form: Form) -> None:
         for part in for_terminal(table):
             console.print(part)
     else:
-        click.echo({"markdown": markdown, "latex": latex}[form](table) + "\n")
+        click.echo(_pasted(table, form))
+
+
+def _pasted(table: TextTable, form: Form) -> str:
+    return {"markdown": markdown, "latex": latex}[form](table) + "\n"
 
 
 def _trials(results: Results) -> pd.DataFrame:
