@@ -1,4 +1,4 @@
-"""The paper's figures from a table of trials: one data set and model a figure, as PNG and SVG."""
+"""The paper's figures from a table of trials, as PNG, SVG and PDF."""
 
 import io
 import re
@@ -9,35 +9,24 @@ import matplotlib
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from mica.files import write_file
-from mica.report.appearance import Series
 from mica.report.cells import finished
 from mica.report.curves import GREY
+from mica.report.looks import STYLE, WIDTH, key
 from mica.report.pages import Page, pages
+from mica.report.sheets import SHEETS, sheet_figure
 from mica.report.statistic import Statistic
 
-_WIDTH = 7.4
 _DPI = 150
+_KINDS: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+}
+"""Each kind of file, without a program's version and a date: the same figure is the same file."""
 _MANY = 6
 """With more lines than this, every distribution gets a panel of its own."""
-
-_STYLE = {
-    "font.size": 8,
-    "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "legend.fontsize": 7.5,
-    "legend.handlelength": 2.6,
-    # Ids in the SVG are hashed from this; without it they differ from run to run.
-    "svg.hashsalt": "mica",
-}
 
 
 def draw(
@@ -51,6 +40,7 @@ def draw(
     `accuracy-…`: test top-1 against corrected ratio (the paper's Figures 6 to 8).
     `functional-edges-…`: share of functional edges against nominal ratio (Figure 5).
     `functional-nodes-…`: share of functional nodes against nominal ratio (Figure 9).
+    `figure5-…` to `figure9-…`: the paper's, a data set's networks in one, where there is much to compare.
 
     Args:
         trials: the table `trials`.
@@ -61,12 +51,25 @@ def draw(
     files: list[Path] = []
     taken: set[str] = set()
     kept = finished(trials)
-    with matplotlib.rc_context(_STYLE):
-        for (dataset, model), rows in kept.groupby(["dataset", "model"]):
-            stem = _stem(f"{dataset}-{model}", taken)
-            for page in pages(rows, published, statistic):
-                files += _save(_figure(page), folder, f"{page.name}-{stem}")
+    with matplotlib.rc_context(STYLE):
+        for dataset, of_dataset in kept.groupby("dataset"):
+            networks = []
+            for model in _largest_first(of_dataset):
+                stem = _stem(f"{dataset}-{model}", taken)
+                rows = of_dataset[of_dataset["model"] == model]
+                networks.append({page.name: page for page in pages(rows, published, statistic)})
+                for name, page in networks[-1].items():
+                    files += _save(_figure(page), folder, f"{name}-{stem}")
+            stem = _stem(str(dataset), taken)
+            for sheet in SHEETS:
+                if figure := sheet_figure(sheet, networks):
+                    files += _save(figure, folder, f"{sheet.name}-{stem}")
     return files
+
+
+def _largest_first(trials: pd.DataFrame) -> list[str]:
+    edges = trials.groupby("model")["edges_total"].max().sort_values(ascending=False, kind="stable")
+    return [str(model) for model in edges.index]
 
 
 def _figure(page: Page) -> Figure:
@@ -77,11 +80,11 @@ def _figure(page: Page) -> Figure:
 
 
 def _one_panel(page: Page) -> Figure:
-    figure = Figure(figsize=(_WIDTH, 3.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axes = figure.subplots()
-    page.paint(axes, page.lines, 72 * 0.65 * _WIDTH)
+    page.paint(axes, page.lines, 72 * 0.65 * WIDTH)
     axes.set(title=page.title, xlabel=page.x_label, ylabel=page.y_label)
-    handles = [_key(series, series.label, series.colour) for series, _ in page.lines]
+    handles = [key(series, series.label, series.colour) for series, _ in page.lines]
     figure.legend(handles=[*handles, *page.notes], loc="outside right upper")
     return figure
 
@@ -90,11 +93,11 @@ def _panels(page: Page, groups: Sequence[str]) -> Figure:
     """A panel a distribution, so that pruners are compared within it; one legend for the families."""
     columns = min(3, len(groups))
     rows = -(-len(groups) // columns)
-    figure = Figure(figsize=(_WIDTH, 0.6 + 2.2 * rows), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.6 + 2.2 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     for axes, group in zip(grid, groups, strict=False):
         some = [(series, part) for series, part in page.lines if series.group == group]
-        page.paint(axes, some, 72 * 0.85 * _WIDTH / columns)
+        page.paint(axes, some, 72 * 0.85 * WIDTH / columns)
         axes.set_title(some[0][0].group_title, color=some[0][0].colour)
     for axes in grid[::columns]:
         axes.set_ylabel(page.y_label)
@@ -103,7 +106,7 @@ def _panels(page: Page, groups: Sequence[str]) -> Figure:
         axes.tick_params(labelbottom=True)
     figure.suptitle(page.title, fontsize=9)
     families = {series.family_title: series for series, _ in page.lines}
-    handles: list[Artist] = [_key(series, name, GREY) for name, series in families.items()]
+    handles: list[Artist] = [key(series, name, GREY) for name, series in families.items()]
     handles += page.notes
     spare = grid[len(groups) :]
     for axes in spare:
@@ -113,11 +116,6 @@ def _panels(page: Page, groups: Sequence[str]) -> Figure:
     else:
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
-
-
-def _key(series: Series, label: str, colour: str) -> Line2D:
-    look = {"linestyle": series.line, "linewidth": 1.2, "marker": series.marker, "markersize": 4.2}
-    return Line2D([], [], color=colour, label=label, **look)  # type: ignore[arg-type]
 
 
 def _stem(label: str, taken: set[str]) -> str:
@@ -133,8 +131,7 @@ def _stem(label: str, taken: set[str]) -> str:
 
 def _save(figure: Figure, folder: Path, stem: str) -> list[Path]:
     files = []
-    # Without a program's version and a date: the same figure is the same file.
-    for kind, metadata in ("png", {"Software": None}), ("svg", {"Date": None}):
+    for kind, metadata in _KINDS.items():
         content = io.BytesIO()
         dpi = _DPI if kind == "png" else "figure"
         figure.savefig(content, format=kind, dpi=dpi, metadata=metadata)

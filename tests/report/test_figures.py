@@ -42,9 +42,13 @@ def markers(axes: Axes, marker: str) -> list[tuple[float, float, bool]]:
     ]
 
 
-def test_three_figures_as_png_and_svg(trials: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_network_s_three_figures_and_those_of_the_paper(trials: pd.DataFrame, tmp_path: Path) -> None:
     files = draw(trials, tmp_path / "new" / "figures")
-    assert [file.name for file in files] == [f"{name}.{kind}" for name in THREE for kind in ("png", "svg")]
+    assert [file.name for file in files] == [
+        f"{name}.{kind}"
+        for name in (*THREE, "figure5-digits", "figure6-digits")
+        for kind in ("png", "svg", "pdf")
+    ]
     assert files[0].read_bytes().startswith(b"\x89PNG")
     assert 1000 < int.from_bytes(files[0].read_bytes()[16:20]) < 1200, "pixels across"
 
@@ -55,7 +59,7 @@ def test_the_same_table_gives_the_same_files(trials: pd.DataFrame, tmp_path: Pat
     def digests(folder: str) -> list[str]:
         return [hashlib.sha256(file.read_bytes()).hexdigest() for file in draw(edges, tmp_path / folder)]
 
-    assert len(digests("one")) == 2
+    assert len(digests("one")) == 6
     assert digests("one") == digests("two")
 
 
@@ -139,7 +143,7 @@ def test_names_are_safe_and_never_shared(trials: pd.DataFrame, tmp_path: Path) -
         "accuracy-digits-mlp-hidden-64x64.png",
     ]
     twins = [trials.assign(model=name).iloc[:1] for name in ("a(b)", "a[b]")]
-    assert len({*draw(pd.concat(twins), tmp_path)}) == 4
+    assert len({*draw(pd.concat(twins), tmp_path)}) == 6
 
 
 def test_cells_average_over_seeds(trials: pd.DataFrame) -> None:

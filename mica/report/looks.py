@@ -1,0 +1,32 @@
+"""One style for all figures."""
+
+from matplotlib.lines import Line2D
+
+from mica.report.appearance import Series
+
+WIDTH = 7.4
+"""Inches: a page's, between its margins."""
+
+STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+    "legend.handlelength": 2.6,
+    # Ids in the SVG are hashed from this; without it they differ from run to run.
+    "svg.hashsalt": "mica",
+    # Letters as letters, not as drawings: a paper's readers may search for them.
+    "pdf.fonttype": 42,
+}
+
+
+def key(series: Series, label: str, colour: str) -> Line2D:
+    """A series in a legend."""
+    look = {"linestyle": series.line, "linewidth": 1.2, "marker": series.marker, "markersize": 4.2}
+    return Line2D([], [], color=colour, label=label, **look)  # type: ignore[arg-type]

@@ -1,0 +1,66 @@
+"""The paper's figures: a row a network, a column a kind of distribution, holes shown as holes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from mica.report.cells import finished
+from mica.report.pages import pages
+from mica.report.sheets import SHEETS, sheet_figure
+
+Make = Callable[..., dict[str, Any]]
+
+
+def sheets(rows: list[dict[str, Any]]) -> dict[str, Figure]:
+    kept = finished(pd.DataFrame(rows))
+    networks = [{page.name: page for page in pages(of_model, None)} for _, of_model in kept.groupby("model")]
+    found = {sheet.name: sheet_figure(sheet, networks) for sheet in SHEETS}
+    return {name: figure for name, figure in found.items() if figure}
+
+
+def cells(make: Make, *methods: str, model: str = "vgg16", **columns: Any) -> list[dict[str, Any]]:
+    return [make(method, ratio, 0, 50.0, model=model, **columns) for method in methods for ratio in (1, 2)]
+
+
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_the_whole_grid_gives_the_paper_s_five(make: Make) -> None:
+    rows = []
+    for model in ("resnet20", "vgg16"):
+        for rule in ("erk", "snip"):
+            rows += cells(make, f"mica-{rule}", f"rpi-{rule}", model=model)
+            rows += cells(make, f"mica-{rule}", model=model, budget="corrected")
+        rows += cells(make, "rbpi-snip", model=model)
+    found = sheets(rows)
+    assert list(found) == ["figure5", "figure6", "figure7", "figure8", "figure9"]
+    assert {name: len(figure.axes) for name, figure in found.items()} == {
+        "figure5": 4, "figure6": 4, "figure7": 2, "figure8": 4, "figure9": 4,
+    }  # fmt: skip
+    assert legend(found["figure6"])[:4] == ["MiCA-ERK", "RPI-ERK", "MiCA-SNIP", "RPI-SNIP"]
+    assert legend(found["figure8"])[:4] == [
+        "MiCA-ERK (corrected)", "RPI-ERK", "MiCA-SNIP (corrected)", "RbPI-SNIP",
+    ]  # fmt: skip
+
+
+def test_what_was_not_run_is_a_hole(make: Make) -> None:
+    rows = cells(make, "mica-erk", "rpi-erk", "mica-snip", "rpi-snip")
+    rows += cells(make, "mica-erk", "rpi-erk", model="resnet20")
+    (hole,) = [axes for axes in sheets(rows)["figure6"].axes if not axes.lines]
+    assert [text.get_text() for text in hole.texts] == ["not run"]
+
+
+@pytest.mark.parametrize("methods", [["mica-erk"], ["mica-erk", "mica-igq"], ["rbpi-snip"], ["snip-erk"]])
+def test_where_nothing_is_compared_there_is_none(make: Make, methods: list[str]) -> None:
+    assert sheets(cells(make, *methods)) == {}
+
+
+def test_networks_of_other_ranges_have_axes_of_their_own(make: Make) -> None:
+    rows = cells(make, "mica-erk", "rpi-erk")
+    rows += [make(method, 5, 0, 20.0, model="resnet20") for method in ("mica-erk", "rpi-erk")]
+    upper, lower = sheets(rows)["figure6"].axes
+    assert upper.get_xlim() != lower.get_xlim()
