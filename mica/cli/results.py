@@ -104,21 +104,30 @@ def collect(sweep: Path, storage: str | None) -> None:
 @click.option("--published", metavar="CSV", help="Published points to draw beside ours ($MICA_PUBLISHED).")
 @_FORM
 @_STATISTIC
+@click.option("--html", is_flag=True, help="Write one HTML page instead, to look at everything and to send.")
 @click.option("--against", metavar="METHOD", help="Compare each method with this one, paired by seed.")
 def report(
-    sweep: Path, storage: str | None, published: str | None, form: Any, statistic: Any, against: str | None
+    sweep: Path,
+    storage: str | None,
+    published: str | None,
+    form: Any,
+    statistic: Any,
+    html: bool,
+    against: str | None,
 ) -> None:
     """Print the results and draw the figures.
 
     With --against: is a method better than that one, by how much, and how sure; mean differences with 95 %
     intervals, ratio by ratio.
     """
-    from mica.report.report import print_against, print_table, write_report
+    from mica.report.report import print_against, print_table, write_page, write_report
     from mica.sweep.results import open_records
 
     results = open_records(sweep, storage)
     print_note(results.note)
-    if against:
+    if html:
+        click.echo(write_page(results, statistic))
+    elif against:
         print_against(results, out, against, form, statistic)
     elif form == "text":
         write_report(results, out, published=published, statistic=statistic)

@@ -18,15 +18,22 @@ from mica.report.against import against, against_tables
 from mica.report.cells import CELL
 from mica.report.comparison import GOOD, compare, comparison_table
 from mica.report.figures import draw
+from mica.report.page_data import page_data
 from mica.report.published import beside_published, published_tables
 from mica.report.reference import published_points
 from mica.report.statistic import Statistic
 from mica.report.summary import as_latex, as_markdown, rich_table, summary
 from mica.report.text_table import TextTable, for_terminal, latex, markdown
 from mica.sweep.results import Results
-from mica.sweep.store.layout import DRAWN, FIGURES, TABLES
+from mica.sweep.store.layout import DRAWN, FIGURES, PAGE, TABLES
 from mica.sweep.store.place import Place
-from mica.sweep.store.tables import read_trials, trials_table, write_tables
+from mica.sweep.store.tables import (
+    read_epochs,
+    read_layers,
+    read_trials,
+    trials_table,
+    write_tables,
+)
 
 Form = Literal["text", "markdown", "latex"]
 
@@ -104,6 +111,24 @@ def _read_drawn(place: Place) -> dict[str, Any]:
         return {"state": str(found["state"]), "figures": [str(name) for name in found["figures"]]}
     except (ValueError, KeyError, TypeError, RecursionError):
         return {}
+
+
+def write_page(results: Results, statistic: Statistic = "last") -> str:
+    """Write all results as one HTML page beside the tables; returns where it lies."""
+    from mica.report.page import page  # plotly's code is five megabytes
+
+    store, keys = results.store, results.entries
+    write_tables(store, results.trials, results.index.names)
+    failed = [
+        {"trial": str(stored.record.spec), "reason": str(stored.record.reason)}
+        for key, entry in results.entries.items()
+        if entry.outcome == "failed" and (stored := results.index.stored(key))
+    ]
+    trials = read_trials(store, results.trials, keys).to_pandas()
+    layers, epochs = (read(store, keys).to_pandas() for read in (read_layers, read_epochs))
+    data = page_data(results.name, trials, layers, epochs, failed, statistic)
+    store.place.write(PAGE, page(results.name, data).encode(), durable=False)
+    return f"{store.place.shown}/{PAGE}"
 
 
 def print_table(

@@ -65,12 +65,26 @@ def _write_tables(store: Store, rows: "Rows", state: str) -> None:
 
 def read_trials(store: Store, trials: Mapping[str, TrialSpec], keys: Collection[str]) -> pa.Table:
     """The rows of these keys, of the table that `write_tables` wrote."""
-    content = store.place.open(_FILES["trials"])
+    return _relabelled(_read(store, "trials", TRIALS, keys), trials).cast(TRIALS)
+
+
+def read_layers(store: Store, keys: Collection[str]) -> pa.Table:
+    """Likewise of the table `layers`."""
+    return _read(store, "layers", LAYERS, keys)
+
+
+def read_epochs(store: Store, keys: Collection[str]) -> pa.Table:
+    """Likewise of the table `epochs`."""
+    return _read(store, "epochs", EPOCHS, keys)
+
+
+def _read(store: Store, name: str, schema: pa.Schema, keys: Collection[str]) -> pa.Table:
+    content = store.place.open(_FILES[name])
     if content is None:
-        return TRIALS.empty_table()
+        return schema.empty_table()
     with content:
         chosen = pc.field("trial_key").isin(pa.array(keys, pa.string()))
-        return _relabelled(pq.read_table(content, filters=chosen), trials).cast(TRIALS)
+        return pq.read_table(content, filters=chosen)
 
 
 def _state_of(store: Store, trials: Mapping[str, TrialSpec], names: Collection[str]) -> str:
