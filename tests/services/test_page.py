@@ -1,4 +1,4 @@
-"""The HTML page in a real Chromium: no error, and hovering, filtering, narrow screens and the keyboard work."""
+"""The HTML page in a real Chromium: no error; hovering, filtering, narrow screens and the keyboard work."""
 
 from collections.abc import Iterator
 from pathlib import Path
