@@ -9,7 +9,6 @@ from xdist.scheduler import LoadScopeScheduling
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # more processes than cores: more threads would only wait
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("RAY_worker_niceness", "0")  # else its workers wait until all other tests have
 
 import mica  # noqa: F401 — first of all, so that any test may import torchvision
 
@@ -19,10 +18,7 @@ settings.load_profile("same examples every time")
 
 _ON_RAY = ("sweep/drive/test_nodes", "sweep/test_", "bench/test_bench")
 """Tests that run sweeps: of many clusters at a time each would wait for the others."""
-_LONGEST = (
-    *_ON_RAY, "cli/", "chaos/", "edgewise/",
-    *(f"services/test_{name}" for name in ("nodes", "slurm", "dockerfile", "machines", "doctor")),
-)  # fmt: skip
+_LONGEST = (*_ON_RAY, "chaos/", "cli/", "edgewise/")
 """What begins first, so that nothing long is left for the end."""
 
 

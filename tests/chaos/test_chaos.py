@@ -1,4 +1,4 @@
-"""The short form: a round of each quick kind, and planted faults that must be noticed."""
+"""The short form: a round of each quick kind, and a planted fault that must be noticed."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,8 @@ def test_nothing_is_lost(kind: str, origin: dict[str, Zygote]) -> None:
     assert sum(line["events"].values()) >= 4
 
 
-@pytest.mark.parametrize("fault", ["momentum_is_dropped", "fold_frees_names"])
-def test_a_planted_fault_is_noticed(fault: str, origin: dict[str, Zygote]) -> None:
+def test_a_planted_fault_is_noticed(origin: dict[str, Zygote]) -> None:
+    """One of seven: `python -m tests.chaos --every-fault` plants them all."""
+    fault = "momentum_is_dropped"
     kind, most = TELLING[fault]
     assert any(not one_round(kind, 0, number, origin, fault=fault)["good"] for number in range(most))
