@@ -97,6 +97,14 @@ def test_what_cannot_run_is_told_at_once_before_anything_is_written(folder: Path
     assert not (folder / "results").exists()
 
 
+def test_a_gpu_s_arithmetic_is_refused_where_there_is_none(folder: Path) -> None:
+    path = folder / "sweep.yaml"
+    path.write_text(path.read_text().replace("{epochs: 0}", "{epochs: 1, precision: tf32}"))
+    told = run(folder)
+    assert told.exit_code == 2 and "precision tf32 is a GPU's" in told.stderr
+    assert not (folder / "results").exists()
+
+
 def test_only_those_who_go_to_mlflow_need_its_password(folder: Path) -> None:
     path = folder / "sweep.yaml"
     path.write_text(path.read_text().replace("mlflow: false", "mlflow: https://me:$PASSWORD_OF_MINE@x"))

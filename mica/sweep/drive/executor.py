@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mica.data import DataSource
+from mica.errors import UserError
 from mica.sweep.drive.progress import Running
 from mica.sweep.drive.source import Source, Wanted, any_trial
 from mica.sweep.drive.stopping import Stopping
@@ -83,6 +84,14 @@ def shares_of(resources: Resources, trials: Collection[TrialSpec], gpus: float) 
 def need_among(resources: Resources, trials: Collection[TrialSpec], gpus: float) -> Need:
     """The most that one of these trials gets."""
     return shares_of(resources, trials, gpus)[0].need
+
+
+def check_precision(trials: Collection[TrialSpec], need: Need) -> None:
+    """Raises `UserError` where these trials need a GPU to compute as they are to, and get none."""
+    if not need["gpu"] and any(spec.protocol.precision == "tf32" for spec in filter(_trains, trials)):
+        raise UserError(
+            "precision tf32 is a GPU's, and there is none for these trials; on a CPU there are fp32 and bf16"
+        )
 
 
 def _need(resources: Resources, gpu: float) -> Need:

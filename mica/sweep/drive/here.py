@@ -10,7 +10,15 @@ import torch
 
 from mica.data import Dataset
 from mica.errors import UserError
-from mica.sweep.drive.executor import Job, Need, device_of, need_among, one_of_each_kind, threads_of
+from mica.sweep.drive.executor import (
+    Job,
+    Need,
+    check_precision,
+    device_of,
+    need_among,
+    one_of_each_kind,
+    threads_of,
+)
 from mica.sweep.drive.progress import Report, Running
 from mica.sweep.drive.pulse import Pulse, Stopped, Telling
 from mica.sweep.drive.source import Source
@@ -42,6 +50,8 @@ class Here:
         faults: list[str] = []
         with _noting(faults):
             checked_device(device_of(self._need))
+        with _noting(faults):
+            check_precision(trials, self._need)
         kinds = one_of_each_kind(trials)
         for label in dict.fromkeys(spec.data.label for spec in kinds):
             with _noting(faults):

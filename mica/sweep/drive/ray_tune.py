@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError, RayError
 
 from mica.errors import SweepIncomplete
 from mica.sweep.drive.clerk import Clerk
-from mica.sweep.drive.executor import Job, Share
+from mica.sweep.drive.executor import Job, Share, check_precision
 from mica.sweep.drive.lane import Lane
 from mica.sweep.drive.progress import Running
 from mica.sweep.drive.ray_cluster import Connection, check, room, shares
@@ -68,6 +68,7 @@ class RayTune:
     def _check(self, trials: Collection[TrialSpec]) -> None:
         # As found once, whatever nodes are lost later.
         self._shares = shares(self._job.resources, trials)
+        check_precision(trials, self._shares[0].need)
         wait = self._connection.grows and self._job.times.nodes > 0
         self._data = check(trials, self._job.sources, [share.need for share in self._shares], wait=wait)
 
