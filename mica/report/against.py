@@ -7,8 +7,8 @@ import pandas as pd
 from mica.errors import UserError
 from mica.report.appearance import Series
 from mica.report.cells import SERIES, finished
+from mica.report.paired import holm, paired
 from mica.report.statistic import COLUMN, WORDS, Statistic
-from mica.report.statistics import holm, paired
 from mica.report.text_table import TextTable
 from mica.wording import counted
 

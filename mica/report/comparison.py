@@ -4,8 +4,8 @@ import pandas as pd
 
 from mica.report.appearance import Series
 from mica.report.cells import CELL, SERIES, finished
+from mica.report.paired import paired
 from mica.report.statistic import COLUMN, WORDS, Statistic
-from mica.report.statistics import paired
 from mica.report.text_table import TextTable
 
 EQUAL, NOISE, DIFFERENT = "equal", "within noise", "different"

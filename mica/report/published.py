@@ -7,9 +7,9 @@ import pandas as pd
 from scipy import stats
 
 from mica.report.cells import CELL, by_series, cells, finished
+from mica.report.paired import LEVEL
 from mica.report.reference import keyed
 from mica.report.statistic import WORDS
-from mica.report.statistics import LEVEL
 from mica.report.text_table import TextTable
 from mica.wording import counted
 
