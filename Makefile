@@ -22,7 +22,7 @@ quickstart: .venv/installed
 	$(BIN)/mica-sweep run sweeps/quickstart.yaml
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 # Not part of `make test`: they need root and some of Debian's packages, and fail without them.
 test-services: .venv/installed

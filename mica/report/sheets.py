@@ -89,4 +89,6 @@ def _compares(sheet: Sheet, page: Page, ranking: bool) -> bool:
 
 
 def _ranks(series: Series) -> bool:
-    return series.distribution == "global" or is_ranking(series.distribution)
+    """A user's own distribution counts as a rule: nobody imports it for a figure."""
+    named = ":" in series.distribution
+    return series.distribution == "global" or (not named and is_ranking(series.distribution))

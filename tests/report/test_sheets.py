@@ -64,3 +64,12 @@ def test_networks_of_other_ranges_have_axes_of_their_own(make: Make) -> None:
     rows += [make(method, 5, 0, 20.0, model="resnet20") for method in ("mica-erk", "rpi-erk")]
     upper, lower = sheets(rows)["figure6"].axes
     assert upper.get_xlim() != lower.get_xlim()
+
+
+def test_a_user_s_own_rule_is_imported_by_nobody(make: Make) -> None:
+    rows = cells(make, "mica-erk", "rpi-erk")
+    own = [
+        row | {"method": row["method"].replace("erk", "no.such:rule"), "distribution": "no.such:rule"}
+        for row in rows
+    ]
+    assert legend(sheets(rows + own)["figure6"])[:4] == ["MiCA-ERK", "RPI-ERK", "MiCA-rule", "RPI-rule"]
