@@ -31,6 +31,8 @@ FLOORS = (
     ("mica.sweep.drive",),
     ("mica.sweep.doctor",),
     ("mica.sweep",),
+    ("mica.report.cells",),
+    ("mica.report.figures", "mica.report.tables", "mica.report.html"),
     ("mica.report", "mica.bench"),
     ("mica.cli",),
 )  # fmt: skip

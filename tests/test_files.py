@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from mica import Masks
 from mica.bench.measurements import Measurements, save
 from mica.files import cache_folder, new_folder, write_file
-from mica.report.figures import _save
+from mica.report.figures.draw import _save
 from mica.sweep.store.folder import Folder
 
 DURABLE = pytest.mark.parametrize("durable", [False, True])

@@ -27,7 +27,7 @@ def inspect(
 ) -> None:
     """Make one mask and show it, layer by layer."""
     from mica.cli.ratio import one_ratio
-    from mica.report.mask_table import mask_json, mask_table
+    from mica.report.tables.mask_table import mask_json, mask_table
     from mica.trial.single_mask import MaskRequest, make_mask
 
     found = make_mask(MaskRequest(log10_ratio=one_ratio(ratio, log10_ratio, options["method"]), **options))

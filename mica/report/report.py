@@ -14,16 +14,16 @@ from rich.console import Console
 
 from mica import __version__
 from mica.data.location import shown
-from mica.report.against import against, against_tables
-from mica.report.cells import CELL
-from mica.report.comparison import GOOD, compare, comparison_table
-from mica.report.figures import draw
-from mica.report.page_data import page_data
-from mica.report.published import beside_published, published_tables
-from mica.report.reference import published_points
-from mica.report.statistic import Statistic
-from mica.report.summary import as_latex, as_markdown, rich_table, summary
-from mica.report.text_table import TextTable, for_terminal, latex, markdown
+from mica.report.cells.grouping import CELL
+from mica.report.cells.reference import published_points
+from mica.report.cells.statistic import Statistic
+from mica.report.figures.draw import draw
+from mica.report.html.page_data import page_data
+from mica.report.tables.against import against, against_tables
+from mica.report.tables.comparison import GOOD, compare, comparison_table
+from mica.report.tables.published import beside_published, published_tables
+from mica.report.tables.summary import as_latex, as_markdown, rich_table, summary
+from mica.report.tables.text_table import TextTable, for_terminal, latex, markdown
 from mica.sweep.results import Results
 from mica.sweep.store.layout import DRAWN, FIGURES, PAGE, TABLES
 from mica.sweep.store.place import Place
@@ -115,7 +115,7 @@ def _read_drawn(place: Place) -> dict[str, Any]:
 
 def write_page(results: Results, statistic: Statistic = "last") -> str:
     """Write all results as one HTML page beside the tables; returns where it lies."""
-    from mica.report.page import page  # plotly's code is five megabytes
+    from mica.report.html.page import page  # plotly's code is five megabytes
 
     store, keys = results.store, results.entries
     write_tables(store, results.trials, results.index.names)

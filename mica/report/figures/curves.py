@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from mica.report.appearance import Series
+from mica.report.cells.series import Series
 
 GREY = "#555555"
 BAND = 0.15

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from mica.errors import DataError
-from mica.report.cells import finished
-from mica.report.pages import pages
-from mica.report.reference import published_points, published_series
-from mica.report.statistic import Statistic
+from mica.report.cells.grouping import finished
+from mica.report.cells.reference import published_points, published_series
+from mica.report.cells.statistic import Statistic
+from mica.report.figures.pages import pages
 
 Make = Callable[..., dict[str, Any]]
 

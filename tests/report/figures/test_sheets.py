@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from mica.report.cells import finished
-from mica.report.pages import pages
-from mica.report.sheets import SHEETS, sheet_figure
+from mica.report.cells.grouping import finished
+from mica.report.figures.pages import pages
+from mica.report.figures.sheets import SHEETS, sheet_figure
 
 Make = Callable[..., dict[str, Any]]
 

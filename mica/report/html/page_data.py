@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mica.report.appearance import Series
-from mica.report.cells import CELL, SERIES, cells, finished
-from mica.report.statistic import COLUMN, WORDS, Statistic
+from mica.report.cells.grouping import CELL, SERIES, cells, finished
+from mica.report.cells.series import Series
+from mica.report.cells.statistic import COLUMN, WORDS, Statistic
 
 _SYMBOLS = {
     "o": "circle", "D": "diamond", "s": "square", "^": "triangle-up", "v": "triangle-down",

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mica.pruning.methods import is_ranking
-from mica.report.appearance import Series
-from mica.report.curves import GREY
-from mica.report.looks import WIDTH, key
-from mica.report.pages import Lines, Page
+from mica.report.cells.series import Series
+from mica.report.figures.curves import GREY
+from mica.report.figures.looks import WIDTH, key
+from mica.report.figures.pages import Lines, Page
 
 _RULES, _RANKINGS = False, True
 _TITLES = {_RULES: "Distributions by rule", _RANKINGS: "Distributions by ranking"}

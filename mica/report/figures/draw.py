@@ -11,12 +11,12 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from mica.files import write_file
-from mica.report.cells import finished
-from mica.report.curves import GREY
-from mica.report.looks import STYLE, WIDTH, key
-from mica.report.pages import Page, pages
-from mica.report.sheets import SHEETS, sheet_figure
-from mica.report.statistic import Statistic
+from mica.report.cells.grouping import finished
+from mica.report.cells.statistic import Statistic
+from mica.report.figures.curves import GREY
+from mica.report.figures.looks import STYLE, WIDTH, key
+from mica.report.figures.pages import Page, pages
+from mica.report.figures.sheets import SHEETS, sheet_figure
 
 _DPI = 150
 _KINDS: dict[str, dict[str, None]] = {

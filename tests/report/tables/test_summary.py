@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from mica.report.summary import as_latex, as_markdown, rich_table, summary
+from mica.report.tables.summary import as_latex, as_markdown, rich_table, summary
 
 Make = Callable[..., dict[str, Any]]
 

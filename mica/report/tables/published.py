@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mica.report.cells import CELL, by_series, cells, finished
-from mica.report.paired import LEVEL
-from mica.report.reference import keyed
-from mica.report.statistic import WORDS
-from mica.report.text_table import TextTable
+from mica.report.cells.grouping import CELL, by_series, cells, finished
+from mica.report.cells.reference import keyed
+from mica.report.cells.statistic import WORDS
+from mica.report.tables.paired import LEVEL
+from mica.report.tables.text_table import TextTable
 from mica.wording import counted
 
 

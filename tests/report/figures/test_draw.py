@@ -10,10 +10,10 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
-from mica.report import figures
-from mica.report.cells import cells, finished
-from mica.report.figures import draw
-from mica.report.pages import Page, pages
+from mica.report.cells.grouping import cells, finished
+from mica.report.figures import draw as drawing
+from mica.report.figures.draw import draw
+from mica.report.figures.pages import Page, pages
 
 Make = Callable[..., dict[str, Any]]
 THREE = ["accuracy-digits-mlp", "functional-edges-digits-mlp", "functional-nodes-digits-mlp"]
@@ -29,7 +29,7 @@ def page(trials: pd.DataFrame, name: str = "accuracy") -> Page:
 
 
 def axes_of(page: Page) -> Axes:
-    return figures._figure(page).axes[0]
+    return drawing._figure(page).axes[0]
 
 
 def markers(axes: Axes, marker: str) -> list[tuple[float, float, bool]]:
@@ -119,7 +119,7 @@ def test_partial_tables_are_drawn(trials: pd.DataFrame, what: str) -> None:
     expected = {"nothing": 0, "failed": 0, "dense": 1}.get(what, 3)
     found = [page for _, rows in finished(some).groupby("model") for page in pages(rows, None)]
     for each in found:
-        figures._figure(each).draw_without_rendering()
+        drawing._figure(each).draw_without_rendering()
     assert len(found) == expected
 
 
@@ -127,7 +127,7 @@ def test_many_methods_get_a_panel_a_distribution(make: Make) -> None:
     methods = [f"{pruner}-{rule}" for rule in ("igq", "snip") for pruner in ("mica", "rpi")]
     rows = [make(method, ratio, 0, 50.0) for method in [*methods, "rbpi-snip"] for ratio in (1, 2)]
     rows += [make(f"mica-{rule}", 1, 0, 40.0, budget="corrected") for rule in ("igq", "snip")]
-    figure = figures._figure(page(pd.DataFrame(rows)))
+    figure = drawing._figure(page(pd.DataFrame(rows)))
     panels = {axes.get_title(): len(axes.lines) for axes in figure.axes}
     assert panels == {"IGQ": 3, "SNIP": 4}
     legend = [text.get_text() for text in figure.legends[0].get_texts()]

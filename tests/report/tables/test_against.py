@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from mica.errors import UserError
-from mica.report.against import against, against_tables
-from mica.report.text_table import TextTable, latex, markdown
+from mica.report.tables.against import against, against_tables
+from mica.report.tables.text_table import TextTable, latex, markdown
 
 Make = Callable[..., dict[str, Any]]
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from mica.errors import UserError
-from mica.report.appearance import Series
-from mica.report.cells import SERIES, finished
-from mica.report.paired import holm, paired
-from mica.report.statistic import COLUMN, WORDS, Statistic
-from mica.report.text_table import TextTable
+from mica.report.cells.grouping import SERIES, finished
+from mica.report.cells.series import Series
+from mica.report.cells.statistic import COLUMN, WORDS, Statistic
+from mica.report.tables.paired import holm, paired
+from mica.report.tables.text_table import TextTable
 from mica.wording import counted
 
 _SURE = 0.05

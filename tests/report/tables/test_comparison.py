@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mica.report.comparison import compare, comparison_table
+from mica.report.tables.comparison import compare, comparison_table
 
 Make = Callable[..., dict[str, Any]]
 

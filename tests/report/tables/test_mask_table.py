@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from mica.report.mask_table import mask_table
+from mica.report.tables.mask_table import mask_table
 from mica.trial.record import LayerRow
 from tests.sweep.sample import record
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mica.report.appearance import COLOURS, Series
+from mica.report.cells.series import COLOURS, Series
 
 SERIES = [field.name for field in dataclasses.fields(Series)]
 """What a line of a figure, a row of a table is told apart by, and called."""

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mica.report.appearance import Series
-from mica.report.cells import by_series, cells, finished
+from mica.report.cells.grouping import by_series, cells, finished
+from mica.report.cells.series import Series
 
 Make = Callable[..., dict[str, Any]]
 

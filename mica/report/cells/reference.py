@@ -11,8 +11,8 @@ import pandas as pd
 from mica.errors import DataError, UserError
 from mica.models import models
 from mica.pruning.methods import parse_method
-from mica.report.appearance import Series
-from mica.report.cells import SERIES
+from mica.report.cells.grouping import SERIES
+from mica.report.cells.series import Series
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from matplotlib.lines import Line2D
 
-from mica.report.appearance import Series
+from mica.report.cells.series import Series
 
 WIDTH = 7.4
 """Inches: a page's, between its margins."""

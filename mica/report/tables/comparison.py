@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from mica.report.appearance import Series
-from mica.report.cells import CELL, SERIES, finished
-from mica.report.paired import paired
-from mica.report.statistic import COLUMN, WORDS, Statistic
-from mica.report.text_table import TextTable
+from mica.report.cells.grouping import CELL, SERIES, finished
+from mica.report.cells.series import Series
+from mica.report.cells.statistic import COLUMN, WORDS, Statistic
+from mica.report.tables.paired import paired
+from mica.report.tables.text_table import TextTable
 
 EQUAL, NOISE, DIFFERENT = "equal", "within noise", "different"
 ONLY_FIRST, ONLY_SECOND = "only in the first", "only in the second"

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mica.report.page import page
-from mica.report.page_data import page_data
+from mica.report.html.page import page
+from mica.report.html.page_data import page_data
 
 Make = Callable[..., dict[str, Any]]
 

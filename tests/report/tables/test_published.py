@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from mica.report.published import beside_published, published_tables
+from mica.report.tables.published import beside_published, published_tables
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from mica.report import curves
-from mica.report.appearance import Series
-from mica.report.cells import by_series, cells, seeds_title
-from mica.report.reference import published_series
-from mica.report.statistic import COLUMN, WORDS, Statistic
+from mica.report.cells.grouping import by_series, cells, seeds_title
+from mica.report.cells.reference import published_series
+from mica.report.cells.series import Series
+from mica.report.cells.statistic import COLUMN, WORDS, Statistic
+from mica.report.figures import curves
 
 Lines = list[tuple[Series, pd.DataFrame]]
 

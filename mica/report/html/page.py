@@ -13,7 +13,7 @@ from mica import __version__
 
 def page(title: str, data: Mapping[str, Any]) -> str:
     """The page's text, from `page_data`."""
-    assets = files("mica.report") / "assets"
+    assets = files("mica.report.html") / "assets"
     text = (assets / "page.html").read_text()
     parts = {
         "title": escape(title),

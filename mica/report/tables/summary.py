@@ -9,10 +9,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mica.report.appearance import Series
-from mica.report.cells import CELL, by_series, cells, finished, seeds_title
-from mica.report.statistic import COLUMN, WORDS, Statistic
-from mica.report.text_table import TextTable, latex, markdown
+from mica.report.cells.grouping import CELL, by_series, cells, finished, seeds_title
+from mica.report.cells.series import Series
+from mica.report.cells.statistic import COLUMN, WORDS, Statistic
+from mica.report.tables.text_table import TextTable, latex, markdown
 
 _PADDING = 2
 """Characters between columns; one more stands at a table's edge."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mica.report.paired import Difference, holm, paired
+from mica.report.tables.paired import Difference, holm, paired
 
 
 def test_three_pairs_by_hand() -> None:
