@@ -47,7 +47,7 @@ ONLY_HERE = {
         f"mica.sweep.drive.ray_{name}"
         for name in ("cluster", "desk", "lanes", "neighbours", "nodes", "survey", "tune")
     },
-    "mlflow": {"mica.sweep.track.runs"},
+    "mlflow": {f"mica.sweep.track.{name}" for name in ("client", "front", "runs")},
     "yaml": {"mica.sweep.plan.bounded_yaml", "mica.sweep.plan.yaml_file"},
     "click": {"mica.report.report"}
     | {f"mica.cli.{name}" for name in ("console", "doctor", "main", "results", "run", "single", "tracking")},

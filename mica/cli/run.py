@@ -87,10 +87,17 @@ def _run(
 def _report(opened: "Sweep", sweep: Path, *, apart: bool) -> None:
     """Draw the results; the trials are done whatever becomes of that, and the process has said why."""
     from mica.report.apart import report_ended
+    from mica.report.front import show_in_mlflow
     from mica.sweep.results import results_of
 
+    results = results_of(opened, sweep)
     try:
-        report_ended(results_of(opened, sweep), apart=apart)
+        report_ended(results, apart=apart)
+        if opened.mlflow_uri and opened.projection.level:  # else `sync` brings all of it level
+            with out.status("showing methods and figures in MLflow"):
+                why = show_in_mlflow(results, opened.mlflow_uri)
+            if why:
+                err.print(f"MLflow does not show methods and figures: {why}", style="yellow", soft_wrap=True)
     except OSError as error:
         err.print(f"the results could not be drawn: {error}", style="yellow", soft_wrap=True)
 

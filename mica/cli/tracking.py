@@ -16,9 +16,10 @@ from mica.wording import counted, shown
 @STORAGE
 def sync(sweep: Path, storage: str | None) -> None:
     """Bring MLflow up to date with the records, without duplicates."""
+    from mica.report.front import show_in_mlflow
     from mica.sweep.results import results_of
     from mica.sweep.sweep import open_sweep
-    from mica.sweep.track.level import mark_level
+    from mica.sweep.track.level import mark_level, of_trials
     from mica.sweep.track.projection import sync as sync_records
 
     found_sweep = open_sweep(sweep, storage)
@@ -36,7 +37,10 @@ def sync(sweep: Path, storage: str | None) -> None:
         err.print(str(found.error), style="red")
         sys.exit(EXIT_TRIALS_FAILED)
     outcomes = {key: entry.outcome for key, entry in opened.entries.items()}
-    mark_level(place, uri, name, outcomes, complete=complete)
+    mark_level(place, uri, name, of_trials(outcomes, complete=complete))
+    if why := show_in_mlflow(opened, uri):
+        err.print(f"methods and figures are not shown: {why}", style="red")
+        sys.exit(EXIT_TRIALS_FAILED)
 
 
 @click.command()
@@ -46,14 +50,17 @@ def sync(sweep: Path, storage: str | None) -> None:
 def ui(sweep: Path, storage: str | None, port: int) -> None:
     """Open MLflow's pages on a sweep's runs, for this machine only."""
     from mica.sweep.sweep import open_sweep
+    from mica.sweep.track.front import sweep_link
 
-    uri = open_sweep(sweep, storage).mlflow_uri
-    if uri is None:
+    opened = open_sweep(sweep, storage)
+    if (uri := opened.mlflow_uri) is None:
         raise UserError(f"{sweep}: mlflow is off in this sweep")
-    if uri.startswith("http"):
-        click.echo(f"the runs are at {shown(uri)}")
+    server = uri.startswith("http")
+    link = sweep_link(shown(uri) if server else f"http://127.0.0.1:{port}", uri, opened.spec.name)
+    if server:
+        click.echo(link)
         return
-    click.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
+    click.echo(f"{link}  (Ctrl-C ends it)")
     os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # it may hold a password, and everybody sees arguments
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # else eight processes more
     where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]

@@ -1,10 +1,9 @@
 """The end of a sweep: a table to read, figures to look at, and where everything lies."""
 
 import hashlib
-import json
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 import matplotlib
@@ -17,6 +16,7 @@ from mica.data.location import shown
 from mica.report.cells.grouping import CELL
 from mica.report.cells.reference import published_points
 from mica.report.cells.statistic import Statistic
+from mica.report.drawn import Drawn, read_drawn, write_drawn
 from mica.report.figures.draw import draw
 from mica.report.html.page_data import page_data
 from mica.report.tables.against import against, against_tables
@@ -25,7 +25,7 @@ from mica.report.tables.published import beside_published, published_tables
 from mica.report.tables.summary import as_latex, as_markdown, rich_table, summary
 from mica.report.tables.text_table import TextTable, for_terminal, latex, markdown
 from mica.sweep.results import Results
-from mica.sweep.store.layout import DRAWN, FIGURES, PAGE, TABLES
+from mica.sweep.store.layout import FIGURES, PAGE, TABLES
 from mica.sweep.store.place import Place
 from mica.sweep.store.tables import (
     read_epochs,
@@ -83,14 +83,13 @@ def _figures(
     """Draw what there is to see; returns the figures' names."""
     state = _digest(statistic, trials, points)
     if not redraw:  # a grid of thousands takes half a minute to draw
-        there = set(place.list(FIGURES))
-        before = _read_drawn(place)
-        if before.get("state") == state and all(f"{FIGURES}/{name}" in there for name in before["figures"]):
-            return list(before["figures"])
+        before = read_drawn(place)
+        if before is not None and before.state == state:
+            return list(before.figures)
     with tempfile.TemporaryDirectory(prefix="mica-figures-") as scratch:
         names = sorted(file.name for file in draw(trials, Path(scratch), points, statistic))
         place.upload(Path(scratch), FIGURES)
-    place.write(DRAWN, json.dumps({"state": state, "figures": names}).encode(), durable=False)
+    write_drawn(place, Drawn(state, names))
     return names
 
 
@@ -103,14 +102,6 @@ def _digest(statistic: Statistic, *shown: pd.DataFrame | None) -> str:
             found.update(hash_pandas_object(table).to_numpy().tobytes())
         found.update(b"|")
     return found.hexdigest()
-
-
-def _read_drawn(place: Place) -> dict[str, Any]:
-    try:
-        found = json.loads(place.read(DRAWN) or b"")
-        return {"state": str(found["state"]), "figures": [str(name) for name in found["figures"]]}
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return {}
 
 
 def write_page(results: Results, statistic: Statistic = "last") -> str:

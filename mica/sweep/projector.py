@@ -10,7 +10,7 @@ from mica.sweep.listener import Listener
 from mica.sweep.store.claims import Claims
 from mica.sweep.store.index import Index
 from mica.sweep.store.place import Place
-from mica.sweep.track.level import is_level, mark_level
+from mica.sweep.track.level import is_level, mark_level, of_trials
 from mica.sweep.track.process import Tracker
 from mica.trial.record import Record
 from mica.wording import counted
@@ -32,7 +32,7 @@ class Projector:
         """Whether MLflow shows all that the store has, or is off; asks neither MLflow nor a record."""
         if self.uri is None:
             return True
-        return is_level(self.place, self.uri, self.sweep, self._outcomes, complete=self._complete)
+        return is_level(self.place, self.uri, self.sweep, of_trials(self._outcomes, complete=self._complete))
 
     @contextmanager
     def open(
@@ -98,4 +98,4 @@ class _Shower:
                 "`mica-sweep sync` will catch up"
             )
         else:
-            mark_level(of.place, str(of.uri), of.sweep, of._outcomes, complete=of._complete)
+            mark_level(of.place, str(of.uri), of.sweep, of_trials(of._outcomes, complete=of._complete))

@@ -9,10 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from mica.sweep.store.records import Store, Stored
 from mica.sweep.sweep import open_sweep
 from mica.sweep.track import process
+from mica.sweep.track.front import METHOD_TAG
 from mica.sweep.track.process import Tracker
 from mica.sweep.track.projection import Tally, sync
 from tests.services.processes import descendants, wait_until_gone
@@ -116,7 +118,8 @@ def test_a_sweep_goes_on_whatever_happens_to_mlflow(
 
     server.kill()
     server.start()
-    assert mica("sync", sweep, output=output).wait(120) == 0, output.read_text()
+    for command in ("report", "sync"):
+        assert mica(command, sweep, output=output).wait(120) == 0, output.read_text()
     found = by_key(mlflow_server.uri, "services")
     (parent,) = runs(mlflow_server.uri, "services", "mica.sweep")
     assert found.keys() == trials.keys()
@@ -124,7 +127,10 @@ def test_a_sweep_goes_on_whatever_happens_to_mlflow(
     for key, run in found.items():
         assert run.data.metrics["test_top1"] == stored[key].record.results.test_top1
         assert run.data.metrics["epochs"] == 60
-    shown = str([run.to_dictionary() for run in [parent, *found.values()]])
+    fronts = runs(mlflow_server.uri, "services", METHOD_TAG)
+    assert {run.info.status for run in fronts} == {"FINISHED"}, "a run a method"
+    assert MlflowClient(mlflow_server.uri).list_artifacts(parent.info.run_id, "figures")
+    shown = str([run.to_dictionary() for run in [parent, *fronts, *found.values()]])
     assert PASSWORD not in shown + output.read_text()
     again = ((key, item.record) for key, item in stored.items())
     assert sync(mlflow_server.uri, "services", again, complete=True) == Tally(present=len(trials))

@@ -10,12 +10,12 @@ from datetime import datetime
 from mica.trial.record import LayerRow, Record
 from mica.trial.spec import TrialSpec
 
-VERSION = 2
+VERSION = 3
 """Raised when any of this changes, so that `sync` replaces what older versions have logged."""
 _BEGIN = f"{VERSION}-"
 _CURVES = ("train_loss", "train_top1", "val_loss", "val_top1", "test_loss", "test_top1")
-_NOTE = "mlflow.note.content"
-"""The tag that MLflow shows as a run's description."""
+NOTE = "mlflow.note.content"
+"""The tag that MLflow shows as a run's or an experiment's description."""
 
 Point = tuple[str, float, int, int]
 """Name, value, time in milliseconds, step."""
@@ -40,7 +40,7 @@ def tags(record: Record) -> dict[str, str]:
         "mica.version": record.provenance.versions.get("mica", ""),
     }
     if record.error:
-        found[_NOTE] = f"```\n{record.error[-5000:]}\n```"  # the end says what went wrong
+        found[NOTE] = f"```\n{record.error[-5000:]}\n```"  # the end says what went wrong
     return found
 
 

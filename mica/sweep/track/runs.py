@@ -9,53 +9,18 @@ run for the same trial, so each looks again before it ends (`unite`): of a trial
 smallest id stays, whoever looks.
 """
 
-import logging
-import os
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from mica.sweep.track import fields
-from mica.sweep.track.credentials import Scrubber
-from mica.sweep.track.database import file_of
+from mica.sweep.track.client import BATCH, client_of, experiment_id, tagged_runs
 from mica.trial.record import Record
 
 KEY_TAG, SWEEP_TAG, RECORD_TAG = "mica.trial_key", "mica.sweep", "mica.record"
-PARENT_TAG, _OUTCOME_TAG = "mlflow.parentRunId", "outcome"
+PARENT_TAG, _OUTCOME_TAG = "mica.parent", "outcome"
 _OUR_TAGS = (KEY_TAG, SWEEP_TAG, RECORD_TAG, PARENT_TAG, _OUTCOME_TAG)
-_PAGE, _BATCH = 1000, 900
-"""Runs a search answers with, and metrics a request takes; MLflow allows 1000 values a request."""
-_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "PGCONNECT_TIMEOUT": "10",
-    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # every error comes to us as an exception too
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-}
-"""Defaults for what the user has not set: give up soon, say nothing, call nobody."""
-_TRIES = 4
-"""To reach a database; MLflow's ten take 100 seconds."""
-
-
-def _settle(uri: str) -> None:
-    """Make MLflow quiet and quick to give up, before or after it is imported."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    import mlflow  # noqa: F401  (it sets its loggers up, and once only)
-
-    logger = logging.getLogger("mlflow")
-    logger.setLevel(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
-    for handler in logger.handlers:
-        handler.addFilter(Scrubber(uri))
-    # urllib3 reports every retry of a request; one warning of ours says as much.
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    if not uri.startswith("http"):
-        from mlflow.store.db import utils
-
-        utils.MAX_RETRY_COUNT = min(_TRIES, getattr(utils, "MAX_RETRY_COUNT", _TRIES))
 
 
 class _Run(NamedTuple):
@@ -80,11 +45,8 @@ class Experiment:
 
     def __init__(self, uri: str, sweep: str) -> None:
         """Connect, and find or make experiment and parent run."""
-        _settle(uri)
-        from mlflow import MlflowClient
-
-        self._client, self._sweep = MlflowClient(uri), sweep
-        self._id = self._experiment_id(uri)
+        self._client, self._sweep = client_of(uri), sweep
+        self._id = experiment_id(self._client, uri, sweep)
         self.unite()
         self._client.update_run(self._parent, status="RUNNING")
 
@@ -156,30 +118,13 @@ class Experiment:
 
         params = [Param(key, value) for key, value in fields.params(record.spec).items()]
         metrics = [Metric(*point) for point in fields.metrics(record)]
-        for start in range(0, max(len(metrics), 1), _BATCH):
-            self._client.log_batch(run_id, metrics[start : start + _BATCH], () if start else params)
+        for start in range(0, max(len(metrics), 1), BATCH):
+            self._client.log_batch(run_id, metrics[start : start + BATCH], () if start else params)
         if record.layers:
             self._client.log_text(run_id, fields.layers_csv(record.layers), "layers.csv")
         # Last: only now does the child count as done.
         status = "FAILED" if record.outcome == "failed" else "FINISHED"
         self._client.set_terminated(run_id, status, end_time=fields.ended(record))
-
-    def _experiment_id(self, uri: str) -> str:
-        found = self._client.get_experiment_by_name(self._sweep)
-        if found is None:
-            place = None
-            if (file := file_of(uri)) is not None:
-                place = (file.parent / "mlflow-artifacts").as_uri()
-            tags = {"mlflow.experimentKind": "custom_model_development"}
-            try:
-                return str(self._client.create_experiment(self._sweep, artifact_location=place, tags=tags))
-            except Exception:  # another process may have been quicker
-                found = self._client.get_experiment_by_name(self._sweep)
-                if found is None:
-                    raise
-        if found.lifecycle_stage == "deleted":
-            self._client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
 
     def _one_parent(self) -> str:
         """The oldest; the others are deleted, for processes that began together have made one each."""
@@ -212,16 +157,12 @@ class Experiment:
         return found
 
     def _runs(self, tag: str, value: str = "%") -> list[_Run]:
-        """Those with a tag; read whole before anything is changed, for pages must not shift."""
-        found: list[_Run] = []
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self._id], f"tags.`{tag}` LIKE '{value}'", max_results=_PAGE, page_token=token
+        return [
+            _Run(
+                run.info.run_id,
+                run.info.start_time,
+                run.info.status,
+                {name: run.data.tags[name] for name in _OUR_TAGS if name in run.data.tags},
             )
-            for run in page:
-                tags = {name: run.data.tags[name] for name in _OUR_TAGS if name in run.data.tags}
-                found.append(_Run(run.info.run_id, run.info.start_time, run.info.status, tags))
-            token = page.token
-            if not token:
-                return found
+            for run in tagged_runs(self._client, self._id, tag, value)
+        ]

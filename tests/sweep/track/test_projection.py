@@ -42,7 +42,7 @@ def test_a_child_shows_its_record(uri: str, sweep: str) -> None:
     assert child.info.status == parent.info.status == "FINISHED"
     assert child.info.end_time - child.info.start_time == 31_500
     assert child.data.tags.items() >= {
-        "mlflow.parentRunId": parent.info.run_id, "outcome": "completed", "host": "here",
+        "mica.parent": parent.info.run_id, "outcome": "completed", "host": "here",
     }.items()  # fmt: skip
     assert child.data.params.items() >= {
         "dataset": "digits", "model": "MLP", "method": "mica-igq", "pruner": "mica", "distribution": "igq",
@@ -216,7 +216,7 @@ def test_of_four_processes_that_race_one_run_a_trial_stays(tmp_path: Path, sweep
     (parent,) = runs(uri, sweep, "mica.sweep")
     assert found.keys() == {f"k{seed}" for seed in range(4)}
     assert {run.info.status for run in [parent, *found.values()]} == {"FINISHED"}
-    assert {run.data.tags["mlflow.parentRunId"] for run in found.values()} == {parent.info.run_id}
+    assert {run.data.tags["mica.parent"] for run in found.values()} == {parent.info.run_id}
     assert all(run.data.metrics["test_top1"] == 43.0 for run in found.values())
 
 
@@ -228,7 +228,7 @@ def test_a_parent_that_was_deleted_is_replaced(uri: str, sweep: str) -> None:
     MlflowClient(uri).delete_run(parent.info.run_id)
     assert sync(uri, sweep, [("k", made())]) == Tally(present=1)
     (parent,) = runs(uri, sweep, "mica.sweep")
-    assert by_key(uri, sweep)["k"].data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert by_key(uri, sweep)["k"].data.tags["mica.parent"] == parent.info.run_id
 
 
 def test_an_experiment_that_was_deleted_comes_back(uri: str, sweep: str) -> None:
