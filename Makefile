@@ -2,13 +2,15 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: help quickstart test test-services lint clean
+.PHONY: help quickstart test test-services lint docs pictures clean
 
 help:
 	@echo "make quickstart   install, run sweeps/quickstart.yaml, show the paper's central result (5 minutes)"
 	@echo "make test         install, run the tests"
 	@echo "make test-services   those against real PostgreSQL, Slurm, ssh and Ray clusters: README.md lists what they need"
 	@echo "make lint         install, check style (ruff) and types (mypy --strict)"
+	@echo "make docs         install, build the documentation into build/docs; warnings are errors"
+	@echo "make pictures     draw the pictures of README.md and the documentation anew"
 	@echo "make clean        remove the virtual environment"
 
 .venv/installed: pyproject.toml constraints.txt
@@ -32,6 +34,12 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/installed
+	$(BIN)/sphinx-build -q -W --keep-going docs build/docs
+
+pictures: quickstart
+	cp results/quickstart/figures/accuracy-digits-vgg11.png docs/quickstart.png
 
 clean:
 	rm -rf .venv

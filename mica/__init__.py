@@ -5,8 +5,8 @@
     mica.functional(graph, masks)      # the edges on a path from input to output
     mica.apply(model, masks)           # zero the rest, and keep it zero while the model trains
 
-Registries, each with `names()` and `get(name)`: `mica.pruners.pruners`, `mica.pruning.distributions`,
-`mica.models.models`, `mica.data.datasets`. One whole trial: `mica.trial.run`.
+Registries, each with `names()` and `get(name)`: `mica.pruners.pruners`, `mica.models.models`,
+`mica.data.datasets`, `mica.pruning.distributions.distributions`. One whole trial: `mica.trial.run`.
 """
 
 import importlib

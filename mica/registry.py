@@ -67,6 +67,10 @@ class Registry(Generic[T]):
             f"or your own as package.module:name{nearest(name, self._entries)}"
         )
 
+    def options(self, name: str) -> Options:
+        """Those of the entry of this name."""
+        return self._options(self.get(name))
+
     def choose(self, chosen: object) -> Named:
         """The name with all its options, checked.
 

@@ -64,14 +64,14 @@ def export(
 
     - `network.safetensors`: its masks, its kept weights and all else of its state (see
       `mica.exporting.network_file`); `mica.load_exported` reads it.
-    - `model.onnx`: dense, fp32, from `images` (N, *input_shape) to `logits` (N, classes), for any N.
+    - `model.onnx`: dense, fp32, from `images` `(N, *input_shape)` to `logits` (N, classes), for any N.
 
     The folder appears whole or not at all. `model` is left as it is.
 
     Args:
         graph: the network's, from `mica.trace`; or
         input_shape: of one image, to trace the network by.
-        images: (N, *input_shape), normalised as the network expects, on which to compare; standard normal
+        images: `(N, *input_shape)`, normalised as the network expects, on which to compare; standard normal
             noise by default.
         onnx: whether to write `model.onnx`; by default where the extra `mica-sweep[onnx]` is installed.
 

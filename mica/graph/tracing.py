@@ -37,7 +37,7 @@ def trace(model: nn.Module, input_shape: tuple[int, ...]) -> LayerGraph:
     The network is left as it was: parameters, buffers, and train or eval mode.
 
     Args:
-        model: any module that maps a batch of images (N, *input_shape) to one tensor (N, classes).
+        model: any module that maps a batch of images `(N, *input_shape)` to one tensor (N, classes).
         input_shape: of one image, such as (3, 32, 32).
 
     Raises:

@@ -1,0 +1,119 @@
+"""What the documentation takes from the code: a line `% from code: NAME` in a page becomes that table."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+import pyarrow as pa
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from sphinx.application import Sphinx
+
+from mica.cli.main import main
+from mica.data import datasets
+from mica.models import models
+from mica.pruners import pruners
+from mica.pruning.distributions import distributions
+from mica.registry import Registry
+from mica.sweep.plan.spec import Axes, Resources, SweepSpec, Times
+from mica.sweep.store.columns import EPOCHS, LAYERS, TRIALS
+from mica.training.protocol import Protocol
+
+_LINE = re.compile(r"^% from code: ([\w-]+)$", re.MULTILINE)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.connect("source-read", _fill)
+    return {"parallel_read_safe": True}
+
+
+def _fill(app: Sphinx, page: str, source: list[str]) -> None:
+    source[0] = _LINE.sub(lambda found: PARTS[found[1]](), source[0])
+
+
+def _keys(model: type[BaseModel], without: Iterable[str] = ()) -> str:
+    rows = [
+        (f"`{name}`", field.description or "", _default(field))
+        for name, field in model.model_fields.items()
+        if name not in without
+    ]
+    if not any(default for *_, default in rows):
+        return _table(("key", "meaning"), [row[:2] for row in rows])
+    return _table(("key", "meaning", "by default"), rows)
+
+
+def _default(field: FieldInfo) -> str:
+    value: Any = field.default
+    if value is None or value is PydanticUndefined or isinstance(value, BaseModel):
+        return ""
+    shown = list(value) if isinstance(value, tuple) else value
+    return f"`{str(shown).lower() if isinstance(shown, bool) else shown}`"
+
+
+def _columns(schema: pa.Schema) -> str:
+    rows = [(f"`{field.name}`", str(field.type), _said(field)) for field in schema]
+    return _table(("column", "type", "meaning"), rows)
+
+
+def _said(field: pa.Field) -> str:
+    return (field.metadata or {}).get(b"description", b"").decode()
+
+
+def _registered(registry: Registry[Any]) -> str:
+    """Names, what they are and their options, as their functions say."""
+    rows = []
+    for name in registry.names():
+        entry = registry.get(name)
+        functions = [getattr(entry, part, None) for part in ("score", "place", "build")]
+        said = inspect.getdoc(next(filter(None, functions), entry)) or ""
+        options = registry.options(name).defaults.items()
+        rows.append(
+            (
+                f"`{name}`",
+                said.partition("\n\n")[0].replace("\n", " "),
+                ", ".join(_option(*each) for each in options),
+            )
+        )
+    return _table(("name", "what it is", "options"), rows)
+
+
+def _option(name: str, default: Any) -> str:
+    return f"`{name}`" if default is inspect.Parameter.empty else f"`{name}={default}`"
+
+
+def _commands() -> str:
+    parts = []
+    context = click.Context(main, info_name="mica-sweep")
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
+        text = command.get_help(click.Context(command, info_name=name, parent=context))
+        parts.append(f"## {name}\n\n```text\n{text}\n```\n")
+    return "\n".join(parts)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "axes": lambda: _keys(Axes),
+    "sweep": lambda: _keys(SweepSpec, without=[*Axes.model_fields, "resources", "times"]),
+    "resources": lambda: _keys(Resources),
+    "times": lambda: _keys(Times),
+    "protocol": lambda: _keys(Protocol),
+    "trials": lambda: _columns(TRIALS),
+    "layers": lambda: _columns(LAYERS),
+    "epochs": lambda: _columns(EPOCHS),
+    "pruners": lambda: _registered(pruners),
+    "distributions": lambda: _registered(distributions),
+    "models": lambda: _registered(models),
+    "datasets": lambda: _registered(datasets),
+    "commands": _commands,
+}
+"""Name → what it becomes."""
