@@ -114,7 +114,8 @@ def test_random_networks_and_masks_train_alike(seed: int) -> None:
 def test_the_papers_networks_train_alike(name: str, method: str) -> None:
     shape = (3, 16, 16)
     model = models.build(name, input_shape=shape, classes=10, seed=0).double()
-    masks = mica.sparsify(model, method, 10**2.5, 0, input_shape=shape)
+    # Sparser ones have channels that read a constant: at ReLU's kink, where nothing but rounding decides.
+    masks = mica.sparsify(model, method, 100, 0, input_shape=shape)
     # Batch norm divides by the spread of few values here and magnifies rounding: more images, smaller steps.
     compare(model, masks, shape, steps=4, lr=1e-5, batch=32)
 
