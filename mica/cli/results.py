@@ -104,6 +104,13 @@ def collect(sweep: Path, storage: str | None) -> None:
 @click.option("--published", metavar="CSV", help="Published points to draw beside ours ($MICA_PUBLISHED).")
 @_FORM
 @_STATISTIC
+@click.option(
+    "--width",
+    type=click.Choice(["page", "column"]),
+    default="page",
+    show_default=True,
+    help="Of the figures: a paper's page, or one of its two columns.",
+)
 @click.option("--html", is_flag=True, help="Write one HTML page instead, to look at everything and to send.")
 @click.option("--against", metavar="METHOD", help="Compare each method with this one, paired by seed.")
 def report(
@@ -112,6 +119,7 @@ def report(
     published: str | None,
     form: Any,
     statistic: Any,
+    width: Any,
     html: bool,
     against: str | None,
 ) -> None:
@@ -130,7 +138,7 @@ def report(
     elif against:
         print_against(results, out, against, form, statistic)
     elif form == "text":
-        write_report(results, out, published=published, statistic=statistic)
+        write_report(results, out, published=published, statistic=statistic, width=width)
     else:
         print_table(results, form, published=published, statistic=statistic)
 

@@ -18,6 +18,7 @@ from mica.report.cells.reference import published_points
 from mica.report.cells.statistic import Statistic
 from mica.report.drawn import Drawn, read_drawn, write_drawn
 from mica.report.figures.draw import draw
+from mica.report.figures.looks import Width
 from mica.report.html.page_data import page_data
 from mica.report.tables.against import against, against_tables
 from mica.report.tables.comparison import GOOD, compare, comparison_table
@@ -44,6 +45,7 @@ def write_report(
     *,
     published: str | None = None,
     statistic: Statistic = "last",
+    width: Width = "page",
     redraw: bool = True,
 ) -> None:
     """Write tables and figures beside the records, print the results and where things lie.
@@ -58,7 +60,7 @@ def write_report(
     write_tables(results.store, results.trials, results.index.names)
     trials = read_trials(results.store, results.trials, results.entries).to_pandas()
     points = published_points(published)
-    figures = _figures(place, trials, points, statistic, redraw)
+    figures = _figures(place, trials, points, statistic, width, redraw)
     for table in rich_table(summary(trials, statistic), statistic, width=console.width):
         console.print(table)
     if points is not None:
@@ -78,24 +80,29 @@ def write_report(
 
 
 def _figures(
-    place: Place, trials: pd.DataFrame, points: pd.DataFrame | None, statistic: Statistic, redraw: bool
+    place: Place,
+    trials: pd.DataFrame,
+    points: pd.DataFrame | None,
+    statistic: Statistic,
+    width: Width,
+    redraw: bool,
 ) -> list[str]:
     """Draw what there is to see; returns the figures' names."""
-    state = _digest(statistic, trials, points)
+    state = _digest(f"{statistic} {width}", trials, points)
     if not redraw:  # a grid of thousands takes half a minute to draw
         before = read_drawn(place)
         if before is not None and before.state == state:
             return list(before.figures)
     with tempfile.TemporaryDirectory(prefix="mica-figures-") as scratch:
-        names = sorted(file.name for file in draw(trials, Path(scratch), points, statistic))
+        names = sorted(file.name for file in draw(trials, Path(scratch), points, statistic, width))
         place.upload(Path(scratch), FIGURES)
     write_drawn(place, Drawn(state, names))
     return names
 
 
-def _digest(statistic: Statistic, *shown: pd.DataFrame | None) -> str:
+def _digest(how: str, *shown: pd.DataFrame | None) -> str:
     """Of all that decides what figures look like."""
-    found = hashlib.sha256(f"{__version__} {matplotlib.__version__} {statistic}".encode())
+    found = hashlib.sha256(f"{__version__} {matplotlib.__version__} {how}".encode())
     for table in shown:
         if table is not None:
             found.update(repr(list(table.columns)).encode())

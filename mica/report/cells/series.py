@@ -1,4 +1,7 @@
-"""How a method looks: the colour says the distribution, line and marker say the pruner, in every figure."""
+"""How a method looks: colour and marker say the distribution, the line says the pruner, in every figure.
+
+A pruner starts at a marker of its own, so that in grey too no two methods of a figure look alike.
+"""
 
 from dataclasses import dataclass
 
@@ -32,18 +35,19 @@ _TITLES = {
 }
 """As the paper writes them."""
 
-_LINES: dict[str, tuple[str | tuple[int, tuple[float, ...]], str]] = {
-    "mica": ("-", "o"),
-    "mica (corrected)": ((0, (6, 1.5)), "D"),
-    "random": ((0, (3, 1.5)), "s"),
-    "rbpi": ((0, (1, 1.2)), "^"),
-    "snip": ((0, (4, 1.2, 1, 1.2)), "v"),
-    "grasp": ((0, (4, 1.2, 1, 1.2)), "<"),
-    "synflow": ((0, (4, 1.2, 1, 1.2)), ">"),
-    "magnitude": ((0, (4, 1.2, 1, 1.2)), "X"),
+_LINES: dict[str, tuple[str | tuple[int, tuple[float, ...]], int]] = {
+    "mica": ("-", 0),
+    "mica (corrected)": ((0, (6, 1.5)), 6),
+    "random": ((0, (3, 1.5)), 3),
+    "rbpi": ((0, (1, 1.2)), 9),
+    "snip": ((0, (4, 1.2, 1, 1.2)), 4),
+    "grasp": ((0, (4, 1.2, 1, 1.2)), 7),
+    "synflow": ((0, (4, 1.2, 1, 1.2)), 10),
+    "magnitude": ((0, (4, 1.2, 1, 1.2)), 1),
 }
-"""Pruner family → dashes and marker."""
+"""Pruner family → dashes, and which of the markers its first distribution has."""
 
+_MARKERS = ("o", "v", "p", "s", "*", "<", "D", "P", ">", "^", "X", "h")
 _SPARE_MARKERS = ("P", "*", "p", "d", "h")
 _SPARE_LINES: tuple[tuple[int, tuple[float, ...]], ...] = (
     (0, (6, 1.2, 1, 1.2, 1, 1.2)),
@@ -167,9 +171,19 @@ class Series:
 
     @property
     def marker(self) -> str:
-        """matplotlib's marker, by family; a method with options has one of its own."""
+        """matplotlib's marker, by distribution and family; a method with options has one of its own."""
+        groups = list(COLOURS)
+        known = groups.index(self.group) if self.group in groups else len(groups) + self.spare_colour
+        return self._marker(known)
+
+    @property
+    def family_marker(self) -> str:
+        """The marker where all lines are of one distribution: of the family alone."""
+        return self._marker(0)
+
+    def _marker(self, group: int) -> str:
         if not self.spare_look and self.family in _LINES:
-            return _LINES[self.family][1]
+            return _MARKERS[(_LINES[self.family][1] + group) % len(_MARKERS)]
         return _SPARE_MARKERS[(self.spare_look - 1) % len(_SPARE_MARKERS)]
 
     @property

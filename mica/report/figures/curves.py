@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from mica.report.cells.series import Series
+from mica.report.figures.looks import MarkerOf
 
 GREY = "#555555"
 BAND = 0.15
@@ -20,7 +21,11 @@ _POINT = 4.2
 
 
 def accuracy_curves(
-    axes: Axes, lines: Sequence[tuple[Series, pd.DataFrame]], chance: float, spacing: float
+    axes: Axes,
+    lines: Sequence[tuple[Series, pd.DataFrame]],
+    chance: float,
+    spacing: float,
+    marker_of: MarkerOf,
 ) -> None:
     """One line a method; collapsed cells hollow, at chance and at their nominal ratio.
 
@@ -29,9 +34,10 @@ def accuracy_curves(
     for rank, (series, rows) in enumerate(lines):
         alive = rows[rows["accuracy"].notna() & rows["x"].notna()]
         # The first methods of the legend lie on top.
-        _line(axes, series, alive["x"], alive, "accuracy", zorder=3 + (len(lines) - rank) / 100)
+        marker = marker_of(series)
+        _line(axes, series, marker, alive["x"], alive, "accuracy", zorder=3 + (len(lines) - rank) / 100)
         partial = alive[alive["collapsed"] > 0]
-        _line(axes, series, partial["x"], partial, "accuracy", half=True, zorder=4)
+        _line(axes, series, marker, partial["x"], partial, "accuracy", half=True, zorder=4)
         for _, row in partial.iterrows():
             axes.annotate(
                 f"{row['collapsed']}/{row['seeds']}",
@@ -42,11 +48,15 @@ def accuracy_curves(
                 fontsize=6.5,
                 zorder=5,
             )
-    _collapsed(axes, lines, chance, spacing)
+    _collapsed(axes, lines, chance, spacing, marker_of)
 
 
 def _collapsed(
-    axes: Axes, lines: Sequence[tuple[Series, pd.DataFrame]], chance: float, spacing: float
+    axes: Axes,
+    lines: Sequence[tuple[Series, pd.DataFrame]],
+    chance: float,
+    spacing: float,
+    marker_of: MarkerOf,
 ) -> None:
     found = {series: rows.loc[rows["collapsed"] > 0, "log10_ratio"] for series, rows in lines}
     crowds = pd.concat(found.values()).value_counts() if found else pd.Series(dtype=int)
@@ -59,7 +69,7 @@ def _collapsed(
                 [ratio],
                 [chance],
                 color=series.colour,
-                marker=series.marker,
+                marker=marker_of(series),
                 markersize=min(_POINT, spacing),
                 markerfacecolor="white",
                 linestyle="none",
@@ -69,13 +79,16 @@ def _collapsed(
             )
 
 
-def share_curves(axes: Axes, lines: Sequence[tuple[Series, pd.DataFrame]], name: str) -> None:
+def share_curves(
+    axes: Axes, lines: Sequence[tuple[Series, pd.DataFrame]], name: str, marker_of: MarkerOf
+) -> None:
     """One line a method against nominal ratio, moved aside a little so that equal ones stay visible."""
     for rank, (series, rows) in enumerate(lines):
         known = rows[rows[name].notna()]
         shift = 1.6 * (rank - (len(lines) - 1) / 2)
         zorder = 3 + (len(lines) - rank) / 100
-        _line(axes, series, known["log10_ratio"], known, name, shift=shift, zorder=zorder)
+        marker = marker_of(series)
+        _line(axes, series, marker, known["log10_ratio"], known, name, shift=shift, zorder=zorder)
     axes.set_ylim(-4, 104)
 
 
@@ -128,6 +141,7 @@ def powers_of_ten(axes: Axes, low: float, high: float) -> None:
 def _line(
     axes: Axes,
     series: Series,
+    marker: str,
     x: pd.Series,
     rows: pd.DataFrame,
     name: str,
@@ -146,7 +160,7 @@ def _line(
         color=series.colour,
         linestyle="none" if half else series.line,
         linewidth=1.2,
-        marker=series.marker,
+        marker=marker,
         markersize=_POINT,
         fillstyle="bottom" if half else "full",
         markerfacecoloralt="white",

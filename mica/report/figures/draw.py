@@ -14,7 +14,7 @@ from mica.files import write_file
 from mica.report.cells.grouping import finished
 from mica.report.cells.statistic import Statistic
 from mica.report.figures.curves import GREY
-from mica.report.figures.looks import STYLE, WIDTH, key
+from mica.report.figures.looks import INCHES, STYLE, MarkerOf, Width, family_marker, key, own_marker
 from mica.report.figures.pages import Page, pages
 from mica.report.figures.sheets import SHEETS, sheet_figure
 
@@ -34,6 +34,7 @@ def draw(
     folder: Path,
     published: pd.DataFrame | None = None,
     statistic: Statistic = "last",
+    width: Width = "page",
 ) -> list[Path]:
     """Draw, for each data set and model, what its finished trials allow; returns the files written.
 
@@ -47,6 +48,7 @@ def draw(
         folder: made where it is missing.
         published: points to draw beside ours, from `published_points`.
         statistic: of ours; the published points are the highest of all epochs.
+        width: that a paper has for a network's figures; the paper's own are as wide as a page.
     """
     files: list[Path] = []
     taken: set[str] = set()
@@ -59,7 +61,7 @@ def draw(
                 rows = of_dataset[of_dataset["model"] == model]
                 networks.append({page.name: page for page in pages(rows, published, statistic)})
                 for name, page in networks[-1].items():
-                    files += _save(_figure(page), folder, f"{name}-{stem}")
+                    files += _save(_figure(page, width), folder, f"{name}-{stem}")
             stem = _stem(str(dataset), taken)
             for sheet in SHEETS:
                 if figure := sheet_figure(sheet, networks):
@@ -72,32 +74,38 @@ def _largest_first(trials: pd.DataFrame) -> list[str]:
     return [str(model) for model in edges.index]
 
 
-def _figure(page: Page) -> Figure:
+def _figure(page: Page, width: Width) -> Figure:
     groups = list(dict.fromkeys(series.group for series, _ in page.lines))
     if len(page.lines) <= _MANY or len(groups) == 1:
-        return _one_panel(page)
-    return _panels(page, groups)
+        return _one_panel(page, width, family_marker if len(groups) == 1 else own_marker)
+    return _panels(page, groups, width)
 
 
-def _one_panel(page: Page) -> Figure:
-    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+def _one_panel(page: Page, width: Width, marker_of: MarkerOf) -> Figure:
+    """The legend stands beside it where there is room, else below."""
+    inches, narrow = INCHES[width], width == "column"
+    keys = [key(series, series.label, series.colour, marker_of) for series, _ in page.lines]
+    handles = [*keys, *page.notes]
+    height = 2.6 + 0.16 * -(-len(handles) // 2) if narrow else 3.6
+    figure = Figure(figsize=(inches, height), layout="constrained")
     axes = figure.subplots()
-    page.paint(axes, page.lines, 72 * 0.65 * WIDTH)
+    page.paint(axes, page.lines, 72 * (0.85 if narrow else 0.65) * inches, marker_of)
     axes.set(title=page.title, xlabel=page.x_label, ylabel=page.y_label)
-    handles = [key(series, series.label, series.colour) for series, _ in page.lines]
-    figure.legend(handles=[*handles, *page.notes], loc="outside right upper")
+    place = {"loc": "outside lower center", "ncols": 2} if narrow else {"loc": "outside right upper"}
+    figure.legend(handles=handles, **place)
     return figure
 
 
-def _panels(page: Page, groups: Sequence[str]) -> Figure:
+def _panels(page: Page, groups: Sequence[str], width: Width) -> Figure:
     """A panel a distribution, so that pruners are compared within it; one legend for the families."""
-    columns = min(3, len(groups))
+    columns = min(2 if width == "column" else 3, len(groups))
     rows = -(-len(groups) // columns)
-    figure = Figure(figsize=(WIDTH, 0.6 + 2.2 * rows), layout="constrained")
+    inches = INCHES[width]
+    figure = Figure(figsize=(inches, 0.6 + 2.2 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     for axes, group in zip(grid, groups, strict=False):
         some = [(series, part) for series, part in page.lines if series.group == group]
-        page.paint(axes, some, 72 * 0.85 * WIDTH / columns)
+        page.paint(axes, some, 72 * 0.85 * inches / columns, family_marker)
         axes.set_title(some[0][0].group_title, color=some[0][0].colour)
     for axes in grid[::columns]:
         axes.set_ylabel(page.y_label)
@@ -106,7 +114,7 @@ def _panels(page: Page, groups: Sequence[str]) -> Figure:
         axes.tick_params(labelbottom=True)
     figure.suptitle(page.title, fontsize=9)
     families = {series.family_title: series for series, _ in page.lines}
-    handles: list[Artist] = [key(series, name, GREY) for name, series in families.items()]
+    handles: list[Artist] = [key(series, name, GREY, family_marker) for name, series in families.items()]
     handles += page.notes
     spare = grid[len(groups) :]
     for axes in spare:
@@ -114,7 +122,7 @@ def _panels(page: Page, groups: Sequence[str]) -> Figure:
     if len(spare):
         spare[0].legend(handles=handles, loc="center left").set_in_layout(False)
     else:
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        figure.legend(handles=handles, loc="outside lower center", ncols=2 if width == "column" else 3)
     return figure
 
 

@@ -1,11 +1,16 @@
 """One style for all figures."""
 
+from collections.abc import Callable
+from typing import Literal
+
 from matplotlib.lines import Line2D
 
 from mica.report.cells.series import Series
 
-WIDTH = 7.4
-"""Inches: a page's, between its margins."""
+Width = Literal["page", "column"]
+INCHES: dict[Width, float] = {"page": 7.4, "column": 3.5}
+"""Of a page between its margins, and of one of its two columns."""
+MarkerOf = Callable[[Series], str]
 
 STYLE = {
     "font.size": 8,
@@ -26,7 +31,17 @@ STYLE = {
 }
 
 
-def key(series: Series, label: str, colour: str) -> Line2D:
+def own_marker(series: Series) -> str:
+    """Where lines of several distributions meet."""
+    return series.marker
+
+
+def family_marker(series: Series) -> str:
+    """Where all lines are of one distribution."""
+    return series.family_marker
+
+
+def key(series: Series, label: str, colour: str, marker_of: MarkerOf = own_marker) -> Line2D:
     """A series in a legend."""
-    look = {"linestyle": series.line, "linewidth": 1.2, "marker": series.marker, "markersize": 4.2}
+    look = {"linestyle": series.line, "linewidth": 1.2, "marker": marker_of(series), "markersize": 4.2}
     return Line2D([], [], color=colour, label=label, **look)  # type: ignore[arg-type]

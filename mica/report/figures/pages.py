@@ -13,6 +13,7 @@ from mica.report.cells.reference import published_series
 from mica.report.cells.series import Series
 from mica.report.cells.statistic import COLUMN, WORDS, Statistic
 from mica.report.figures import curves
+from mica.report.figures.looks import MarkerOf
 
 Lines = list[tuple[Series, pd.DataFrame]]
 
@@ -27,8 +28,8 @@ class Page:
     y_label: str
     lines: Lines
     notes: list[Artist]
-    paint: Callable[[Axes, Lines, float], None]
-    """Draws some of the lines into axes that are so many points wide."""
+    paint: Callable[[Axes, Lines, float, MarkerOf], None]
+    """Draws some of the lines, with these markers, into axes that are so many points wide."""
 
 
 def pages(
@@ -54,13 +55,14 @@ def _accuracy(rows: pd.DataFrame, chance: float, crosses: Lines, statistic: Stat
     heights = [*rows["accuracy_low"], *rows["accuracy_high"], *([] if lost.empty else [chance])]
     heights += [y for _, part in crosses for y in part["accuracy"]]
 
-    def paint(axes: Axes, some: Lines, width: float) -> None:
+    def paint(axes: Axes, some: Lines, width: float, marker_of: MarkerOf) -> None:
         # The paper's ratios are half a decade apart; markers of one ratio share that room.
         room = 0.9 * width / (2 * (high - low) + 1)
         curves.dense_lines(axes, dense)
         if not lost.empty:
             curves.chance_line(axes, chance)
-        curves.accuracy_curves(axes, some, chance, spacing=min(5.0, room / max(len(some), 1)))
+        spacing = min(5.0, room / max(len(some), 1))
+        curves.accuracy_curves(axes, some, chance, spacing, marker_of)
         names = [series for series, _ in some]
         curves.published_crosses(axes, [pair for pair in crosses if pair[0] in names])
         curves.powers_of_ten(axes, low, high)
@@ -93,8 +95,8 @@ def _accuracy(rows: pd.DataFrame, chance: float, crosses: Lines, statistic: Stat
 def _share(rows: pd.DataFrame, lines: Lines, name: str, column: str) -> Page:
     ratios = pd.concat([part["log10_ratio"] for _, part in lines])
 
-    def paint(axes: Axes, some: Lines, width: float) -> None:
-        curves.share_curves(axes, some, column)
+    def paint(axes: Axes, some: Lines, width: float, marker_of: MarkerOf) -> None:
+        curves.share_curves(axes, some, column, marker_of)
         curves.powers_of_ten(axes, float(ratios.min()), float(ratios.max()))
 
     return Page(

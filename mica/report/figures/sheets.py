@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from mica.pruning.methods import is_ranking
 from mica.report.cells.series import Series
 from mica.report.figures.curves import GREY
-from mica.report.figures.looks import WIDTH, key
+from mica.report.figures.looks import INCHES, key, own_marker
 from mica.report.figures.pages import Lines, Page
 
 _RULES, _RANKINGS = False, True
@@ -55,7 +55,7 @@ def sheet_figure(sheet: Sheet, networks: Sequence[Mapping[str, Page]]) -> Figure
     rows = [page for page in rows if any(_compares(sheet, page, ranking) for ranking in columns)]
     if not rows or not columns:
         return None
-    size = (WIDTH * (1 if len(columns) > 1 else 0.62), 0.9 + 2.3 * len(rows))
+    size = (INCHES["page"] * (1 if len(columns) > 1 else 0.62), 0.9 + 2.3 * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(rows), len(columns), sharex="row", sharey="row", squeeze=False)
     shown: dict[str, Series] = {}
@@ -78,7 +78,7 @@ def sheet_figure(sheet: Sheet, networks: Sequence[Mapping[str, Page]]) -> Figure
 def _panel(axes: Axes, page: Page, lines: Lines, width: float) -> None:
     axes.set_title(page.title)
     if lines:
-        page.paint(axes, lines, 72 * 0.8 * width)
+        page.paint(axes, lines, 72 * 0.8 * width, own_marker)
     else:
         axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", color=GREY)
 

@@ -62,7 +62,31 @@ def test_options_give_a_line_and_a_marker_of_their_own_in_the_distribution_s_col
         if one.colour == other.colour:
             assert one.marker != other.marker or one.line != other.line, (one.name, other.name)
     assert {each.colour for each in found if each.distribution == "igq"} == {"#D55E00"}
-    assert found[2].marker == "o" and found[0].marker not in ("o", found[1].marker)
+    assert len({each.marker for each in found[:3]}) == 3
+
+
+RULES, RANKINGS = ["erk", "igq"], ["snip", "grasp", "synflow"]
+OURS, CORRECTED, RANDOM, RANKED = (
+    ("mica", "nominal"), ("mica", "corrected"), ("rpi", "nominal"), ("rbpi", "nominal"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("distributions", "families"), [
+    (RULES, (OURS, RANDOM)), (RANKINGS, (OURS, RANDOM)), (RANKINGS, (OURS, RANKED)),
+    (RULES, (CORRECTED, RANDOM)), (RANKINGS, (CORRECTED, RANKED)),
+])  # fmt: skip
+def test_without_colours_too_no_two_methods_of_a_figure_look_alike(
+    make: Make, distributions: list[str], families: tuple[tuple[str, str], ...]
+) -> None:
+    """Those that the paper's figures compare are told apart by their markers alone."""
+    shown = [
+        each
+        for name in distributions
+        for prefix, budget in families
+        for each in series(make, f"{prefix}-{name}", budget=budget)
+    ]
+    assert len({each.marker for each in shown}) == len(shown)
+    assert len({each.family_marker for each in shown}) == len({each.family for each in shown})
 
 
 def test_a_method_looks_alike_wherever_it_occurs(make: Make) -> None:

@@ -29,7 +29,7 @@ def page(trials: pd.DataFrame, name: str = "accuracy") -> Page:
 
 
 def axes_of(page: Page) -> Axes:
-    return drawing._figure(page).axes[0]
+    return drawing._figure(page, "page").axes[0]
 
 
 def markers(axes: Axes, marker: str) -> list[tuple[float, float, bool]]:
@@ -51,6 +51,13 @@ def test_a_network_s_three_figures_and_those_of_the_paper(trials: pd.DataFrame, 
     ]
     assert files[0].read_bytes().startswith(b"\x89PNG")
     assert 1000 < int.from_bytes(files[0].read_bytes()[16:20]) < 1200, "pixels across"
+
+
+def test_a_column_is_as_wide_as_a_column(trials: pd.DataFrame, tmp_path: Path) -> None:
+    wide, *_ = draw(trials, tmp_path / "page")
+    narrow, *_ = draw(trials, tmp_path / "column", width="column")
+    across = [int.from_bytes(file.read_bytes()[16:20]) for file in (wide, narrow)]
+    assert across == [1110, 525], "pixels, 150 an inch"
 
 
 def test_the_same_table_gives_the_same_files(trials: pd.DataFrame, tmp_path: Path) -> None:
@@ -119,7 +126,7 @@ def test_partial_tables_are_drawn(trials: pd.DataFrame, what: str) -> None:
     expected = {"nothing": 0, "failed": 0, "dense": 1}.get(what, 3)
     found = [page for _, rows in finished(some).groupby("model") for page in pages(rows, None)]
     for each in found:
-        drawing._figure(each).draw_without_rendering()
+        drawing._figure(each, "column").draw_without_rendering()
     assert len(found) == expected
 
 
@@ -127,7 +134,7 @@ def test_many_methods_get_a_panel_a_distribution(make: Make) -> None:
     methods = [f"{pruner}-{rule}" for rule in ("igq", "snip") for pruner in ("mica", "rpi")]
     rows = [make(method, ratio, 0, 50.0) for method in [*methods, "rbpi-snip"] for ratio in (1, 2)]
     rows += [make(f"mica-{rule}", 1, 0, 40.0, budget="corrected") for rule in ("igq", "snip")]
-    figure = drawing._figure(page(pd.DataFrame(rows)))
+    figure = drawing._figure(page(pd.DataFrame(rows)), "page")
     panels = {axes.get_title(): len(axes.lines) for axes in figure.axes}
     assert panels == {"IGQ": 3, "SNIP": 4}
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
