@@ -1,8 +1,11 @@
 """What the documentation takes from the code: a line `% from code: NAME` in a page becomes that table."""
 
 import inspect
+import io
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,7 +21,9 @@ from mica.models import models
 from mica.pruners import pruners
 from mica.pruning.distributions import distributions
 from mica.registry import Registry
+from mica.report.report import print_table
 from mica.sweep.plan.spec import Axes, Resources, SweepSpec, Times
+from mica.sweep.results import open_records
 from mica.sweep.store.columns import EPOCHS, LAYERS, TRIALS
 from mica.training.protocol import Protocol
 
@@ -96,6 +101,15 @@ def _commands() -> str:
     return "\n".join(parts)
 
 
+def _reproduction() -> str:
+    """What our records say, beside the published numbers."""
+    place = Path(__file__).parent / "reproduction"
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        print_table(open_records(place), "markdown", published=str(place / "published.csv"))
+    return printed.getvalue()
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
@@ -115,5 +129,6 @@ PARTS: dict[str, Callable[[], str]] = {
     "models": lambda: _registered(models),
     "datasets": lambda: _registered(datasets),
     "commands": _commands,
+    "reproduction": _reproduction,
 }
 """Name → what it becomes."""

@@ -50,14 +50,15 @@ def published_tables(found: pd.DataFrame) -> Iterator[TextTable]:
         lines = [
             (series.label, *_texts(row)) for series, part in by_series(rows) for _, row in part.iterrows()
         ]
-        inside = int(((rows["low"] <= 0) & (rows["high"] >= 0)).sum())
+        known = rows[rows["low"].notna()]
+        inside = int(((known["low"] <= 0) & (known["high"] >= 0)).sum())
         yield TextTable(
             title=f"{dataset}, {model}: beside the published numbers",
             caption=(
                 "Test top-1, %, means over n seeds, collapsed ones at chance. Published numbers are the "
                 f"{WORDS['max']}, and so are ours; last: after the last epoch. 95 % interval of the "
                 "difference by Student's t, the published seeds taken to vary as ours do: "
-                f"it holds 0 in {inside} of {counted(len(rows), 'cell')}."
+                f"it holds 0 in {inside} of {counted(len(known), 'cell')} of more than one seed."
             ),
             head=("method", "ratio", "n", "last", "ours", "published", "difference", "95 % interval"),
             rows=lines,

@@ -38,9 +38,11 @@ def test_the_interval_by_hand(trials: pd.DataFrame, points: pd.DataFrame) -> Non
 def test_one_seed_has_no_interval(trials: pd.DataFrame, points: pd.DataFrame) -> None:
     found = beside_published(trials[trials["seed"] == 0], points)
     assert found["low"].isna().all() and found["difference"].notna().all()
+    (table,) = published_tables(found)
+    assert "0 of 0 cells" in table.caption
 
 
 def test_it_reads_as_a_table(trials: pd.DataFrame, points: pd.DataFrame) -> None:
     (table,) = published_tables(beside_published(trials, points))
     assert table.rows[0][:7] == ("MiCA-ERK", "10^1", "2", "91.0", "92.0", "91.5", "+0.5")
-    assert "it holds 0 in 3 of 3 cells" in table.caption
+    assert "it holds 0 in 3 of 3 cells of more than one seed" in table.caption
