@@ -205,47 +205,57 @@ def _add_products(
 
 @part
 def _convolve(
-    op: Any, channel: int, edges: Edges, runs: Ints, parameters: Floats, memory: Floats, images: int,
+    op: Any, first: int, last: int, edges: Edges, runs: Ints, parameters: Floats, memory: Floats, images: int,
     out: Floats,
 ) -> None:  # fmt: skip
-    """out = what a channel's edges read, weighted, plus its bias."""
-    begin, end = edges.starts[op["starts"] + channel], edges.starts[op["starts"] + channel + 1]
-    start = parameters[op["bias"] + channel] if op["bias"] >= 0 else out.dtype.type(0)
+    """out = what the edges of some channels read, weighted, plus their biases.
+
+    Row by row, so that what all these channels read of a row is in cache.
+    """
+    starts, size = edges.starts[op["starts"] :], len(out) // (last - first)
     height, width, columns = op["source"][0], op["source"][1], op["size"][1]
     inputs = memory[op["reads"][0] :]
-    places, orders = np.empty(end - begin, np.int64), np.empty(end - begin, np.int64)
+    most = starts[last] - starts[first]
+    places, orders = np.empty(most, np.int64), np.empty(most, np.int64)
     for row in range(op["size"][0]):
         for run in range(op["runs"][0], op["runs"][1]):
             column, length = runs[run, 0], runs[run, 1] * images
-            at = (row * columns + column) * images
-            found = _reach(
-                edges, begin, end, row * op["stride"][0], column * op["stride"][1], height, width, images,
-                places, orders,
-            )  # fmt: skip
-            _weighted_sum(inputs, places, parameters, orders, found, start, False, out[at : at + length])
+            for channel in range(first, last):
+                start = parameters[op["bias"] + channel] if op["bias"] >= 0 else out.dtype.type(0)
+                at = (channel - first) * size + (row * columns + column) * images
+                found = _reach(
+                    edges, starts[channel], starts[channel + 1], row * op["stride"][0],
+                    column * op["stride"][1], height, width, images, places, orders,
+                )  # fmt: skip
+                _weighted_sum(inputs, places, parameters, orders, found, start, False, out[at : at + length])
 
 
 @part
 def _give_edges(
-    op: Any, channel: int, edges: Edges, runs: Ints, memory: Floats, images: int, centre: Centre, z: Floats,
-    gradient: Floats, totals: Floats,
+    op: Any, first: int, last: int, edges: Edges, runs: Ints, memory: Floats, images: int, centres: Floats,
+    z: Floats, gradient: Floats, totals: Floats,
 ) -> None:  # fmt: skip
-    """The gradients of a channel's edges, from that of what it gives; which is centred on the way."""
-    begin, end = edges.starts[op["starts"] + channel], edges.starts[op["starts"] + channel + 1]
+    """The gradients of some channels' edges, from that of what they give; which is centred on the way."""
+    starts, size = edges.starts[op["starts"] :], len(gradient) // (last - first)
     height, width, columns = op["source"][0], op["source"][1], op["size"][1]
     inputs = memory[op["reads"][0] :]
-    places, orders = np.empty(end - begin, np.int64), np.empty(end - begin, np.int64)
+    most = starts[last] - starts[first]
+    places, orders = np.empty(most, np.int64), np.empty(most, np.int64)
     for row in range(op["size"][0]):
         for run in range(op["runs"][0], op["runs"][1]):
             column, length = runs[run, 0], runs[run, 1] * images
-            at = (row * columns + column) * images
-            if len(z):
-                _centre(gradient[at : at + length], z[at : at + length], centre)
-            found = _reach(
-                edges, begin, end, row * op["stride"][0], column * op["stride"][1], height, width, images,
-                places, orders,
-            )  # fmt: skip
-            _add_products(inputs, places, orders, found, gradient[at : at + length], totals)
+            for channel in range(first, last):
+                at = (channel - first) * size + (row * columns + column) * images
+                if len(z):
+                    of = centres[channel - first]
+                    _centre(
+                        gradient[at : at + length], z[at : at + length], Centre(of[0], of[1], of[2], of[3])
+                    )
+                found = _reach(
+                    edges, starts[channel], starts[channel + 1], row * op["stride"][0],
+                    column * op["stride"][1], height, width, images, places, orders,
+                )  # fmt: skip
+                _add_products(inputs, places, orders, found, gradient[at : at + length], totals)
 
 
 @part
@@ -268,35 +278,47 @@ def _spread(gradient: Floats, onto: bool, out: Floats) -> None:
 
 @part
 def _gather(
-    value: int, channel: int, operations: Any, readers: Readers, edges: Edges, runs: Ints,
+    value: int, first: int, last: int, operations: Any, readers: Readers, edges: Edges, runs: Ints,
     parameters: Floats, gradients: Floats, images: int, out: Floats,
 ) -> None:  # fmt: skip
-    """out = the gradient of a channel of one of the chain's values, from those of its readers."""
-    first, end_of_all = readers.starts[value], readers.starts[value + 1]
-    if first == end_of_all:
+    """out = the gradients of some channels of one of the chain's values, from those of its readers."""
+    size = len(out) // (last - first)
+    begin, end = readers.starts[value], readers.starts[value + 1]
+    if begin == end:
         out[:] = 0
-    for reader in range(first, end_of_all):
-        onto = reader > first
+    for reader in range(begin, end):
+        onto = reader > begin
         op = operations[readers.operation[reader]]
-        if op["kind"] == SUM:
-            at = op["gradient"] + channel * len(out)
-            _take(gradients[at : at + len(out)], onto, out)
+        if op["kind"] == CONVOLUTION:
+            _gather_edges(op, first, last, edges, runs, parameters, gradients, images, onto, out)
             continue
-        if op["kind"] == MEAN:
-            at = op["gradient"] + channel * images
-            _spread(gradients[at : at + images], onto, out)
-            continue
-        begin, end = edges.starts[op["starts_back"] + channel], edges.starts[op["starts_back"] + channel + 1]
-        width = op["source"][1]
-        inputs = gradients[op["gradient"] :]
-        places, orders = np.empty(end - begin, np.int64), np.empty(end - begin, np.int64)
-        for row in range(op["source"][0]):
-            for run in range(op["runs_back"][0], op["runs_back"][1]):
-                column, length = runs[run, 0], runs[run, 1] * images
-                at = (row * width + column) * images
+        given = size if op["kind"] == SUM else images
+        for channel in range(first, last):
+            at, to = op["gradient"] + channel * given, (channel - first) * size
+            if op["kind"] == SUM:
+                _take(gradients[at : at + given], onto, out[to : to + size])
+            else:
+                _spread(gradients[at : at + given], onto, out[to : to + size])
+
+
+@part
+def _gather_edges(
+    op: Any, first: int, last: int, edges: Edges, runs: Ints, parameters: Floats, gradients: Floats,
+    images: int, onto: bool, out: Floats,
+) -> None:  # fmt: skip
+    starts, size = edges.starts[op["starts_back"] :], len(out) // (last - first)
+    width = op["source"][1]
+    inputs = gradients[op["gradient"] :]
+    most = starts[last] - starts[first]
+    places, orders = np.empty(most, np.int64), np.empty(most, np.int64)
+    for row in range(op["source"][0]):
+        for run in range(op["runs_back"][0], op["runs_back"][1]):
+            column, length = runs[run, 0], runs[run, 1] * images
+            for channel in range(first, last):
+                at = (channel - first) * size + (row * width + column) * images
                 found = _reach_back(
-                    edges, begin, end, row, column, op["size"][0], op["size"][1], images,
-                    op["stride"][0], op["stride"][1], places, orders,
+                    edges, starts[channel], starts[channel + 1], row, column, op["size"][0], op["size"][1],
+                    images, op["stride"][0], op["stride"][1], places, orders,
                 )  # fmt: skip
                 _weighted_sum(
                     inputs, places, parameters, orders, found, out.dtype.type(0), onto,
@@ -538,7 +560,16 @@ def _forward_piece(
 ) -> None:  # fmt: skip
     """Some of an operation's channels, in one thread."""
     inner, given = op["size"][0] * op["size"][1] * images, op["pooled"][0] * op["pooled"][1] * images
-    for channel in range(piece * op["channels"] // pieces, (piece + 1) * op["channels"] // pieces):
+    first, last = piece * op["channels"] // pieces, (piece + 1) * op["channels"] // pieces
+    bare = op["inner"] == op["gives"]
+    if first == last:
+        return
+    if op["kind"] == CONVOLUTION and (bare or op["planes"]):
+        begin, end = op["inner"] + first * inner, op["inner"] + last * inner
+        _convolve(op, first, last, edges, runs, parameters, memory, images, memory[begin:end])
+        if bare:
+            return
+    for channel in range(first, last):
         at = op["gives"] + channel * given
         out = memory[at : at + given]
         if op["kind"] == MEAN:
@@ -550,12 +581,10 @@ def _forward_piece(
             a, b = op["reads"][0] + channel * given, op["reads"][1] + channel * given
             _add(memory[a : a + given], memory[b : b + given], op["relu"] == 1, out)
             continue
-        if op["inner"] == op["gives"]:
-            _convolve(op, channel, edges, runs, parameters, memory, images, out)
-            continue
         at = op["inner"] + (channel if op["planes"] else piece) * inner
         z = memory[at : at + inner]
-        _convolve(op, channel, edges, runs, parameters, memory, images, z)
+        if not op["planes"]:
+            _convolve(op, channel, channel + 1, edges, runs, parameters, memory, images, z)
         _normalise(op, channel, z, parameters, means, variances, tracked, training, images, out)
 
 
@@ -565,35 +594,50 @@ def _backward_piece(
     means: Floats, variances: Floats, memory: Floats, gradients: Floats, training: bool, images: int,
     d_parameters: Floats, piece: int, pieces: int,
 ) -> None:  # fmt: skip
-    """Likewise on the way back: each channel's gradient, then those of its parameters."""
+    """Likewise on the way back: the channels' gradients, then those of their parameters."""
     op = operations[index]
     inner, given = op["size"][0] * op["size"][1] * images, op["pooled"][0] * op["pooled"][1] * images
-    for channel in range(piece * op["channels"] // pieces, (piece + 1) * op["channels"] // pieces):
-        at = op["gradient"] + channel * inner
-        d_z = gradients[at : at + inner]
-        at = op["unpooled"] + piece * given
-        gradient = gradients[at : at + given] if op["pool"] > 1 else d_z
-        _gather(
-            index + 1, channel, operations, readers, back, runs, parameters, gradients, images, gradient
-        )  # fmt: skip
+    first, last = piece * op["channels"] // pieces, (piece + 1) * op["channels"] // pieces
+    if first == last:
+        return
+    d_all = gradients[op["gradient"] + first * inner : op["gradient"] + last * inner]
+    pooled, normed = op["pool"] > 1, op["inner"] != op["gives"]
+    centres = np.empty((last - first, 4), memory.dtype)
+    if not pooled:
+        _gather(index + 1, first, last, operations, readers, back, runs, parameters, gradients, images, d_all)
+    for channel in range(first, last):
+        d_z = d_all[(channel - first) * inner : (channel - first + 1) * inner]
+        gradient = d_z
+        if pooled:
+            at = op["unpooled"] + piece * given
+            gradient = gradients[at : at + given]
+            _gather(
+                index + 1, channel, channel + 1, operations, readers, back, runs, parameters, gradients,
+                images, gradient,
+            )  # fmt: skip
         if op["kind"] != CONVOLUTION:
             at = op["gives"] + channel * given
             if op["relu"]:
                 _keep(d_z, memory[at : at + given])
             continue
-        at = op["inner"] + channel * inner
-        z = memory[at : at + inner]
-        kind = z.dtype.type
-        centre = Centre(kind(0), kind(1), kind(0), kind(0))
-        if op["inner"] != op["gives"]:
-            centre = _denormalise(
+        if normed:
+            at = op["inner"] + channel * inner
+            z = memory[at : at + inner]
+            of = _denormalise(
                 op, channel, gradient, z, parameters, means, variances, training, images, d_z, d_parameters
             )  # fmt: skip
-        _give_edges(
-            op, channel, edges, runs, memory, images, centre, z if op["gamma"] >= 0 else z[:0], d_z,
-            d_parameters,
-        )  # fmt: skip
-        if op["bias"] >= 0:
+            centres[channel - first, 0], centres[channel - first, 1] = of.middle, of.scale
+            centres[channel - first, 2], centres[channel - first, 3] = of.mean, of.slope
+    if op["kind"] != CONVOLUTION:
+        return
+    z = memory[op["inner"] + first * inner : op["inner"] + last * inner]
+    _give_edges(
+        op, first, last, edges, runs, memory, images, centres, z if op["gamma"] >= 0 else z[:0], d_all,
+        d_parameters,
+    )  # fmt: skip
+    if op["bias"] >= 0:
+        for channel in range(first, last):
+            d_z = d_all[(channel - first) * inner : (channel - first + 1) * inner]
             d_parameters[op["bias"] + channel] = _total(d_z, op["size"][1] * images)
 
 
@@ -659,7 +703,8 @@ def backward(
     if len(d_input):
         for channel in prange(len(d_input)):
             _gather(
-                0, channel, operations, readers, back, runs, parameters, gradients, images, d_input[channel]
+                0, channel, channel + 1, operations, readers, back, runs, parameters, gradients, images,
+                d_input[channel],
             )  # fmt: skip
 
 
