@@ -95,7 +95,9 @@ def _report(opened: "Sweep", sweep: Path, *, apart: bool) -> None:
         report_ended(results, apart=apart)
         if opened.mlflow_uri and opened.projection.level:  # else `sync` brings all of it level
             with out.status("showing methods and figures in MLflow"):
-                why = show_in_mlflow(results, opened.mlflow_uri)
+                link, why = show_in_mlflow(results, opened.mlflow_uri)
+            if link:
+                out.print(f"MLflow   {link}", highlight=False, soft_wrap=True)
             if why:
                 err.print(f"MLflow does not show methods and figures: {why}", style="yellow", soft_wrap=True)
     except OSError as error:

@@ -38,7 +38,7 @@ def sync(sweep: Path, storage: str | None) -> None:
         sys.exit(EXIT_TRIALS_FAILED)
     outcomes = {key: entry.outcome for key, entry in opened.entries.items()}
     mark_level(place, uri, name, of_trials(outcomes, complete=complete))
-    if why := show_in_mlflow(opened, uri):
+    if why := show_in_mlflow(opened, uri).error:
         err.print(f"methods and figures are not shown: {why}", style="red")
         sys.exit(EXIT_TRIALS_FAILED)
 
@@ -56,7 +56,7 @@ def ui(sweep: Path, storage: str | None, port: int) -> None:
     if (uri := opened.mlflow_uri) is None:
         raise UserError(f"{sweep}: mlflow is off in this sweep")
     server = uri.startswith("http")
-    link = sweep_link(shown(uri) if server else f"http://127.0.0.1:{port}", uri, opened.spec.name)
+    link = sweep_link(uri, opened.spec.name, None if server else f"http://127.0.0.1:{port}")
     if server:
         click.echo(link)
         return

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mica.report.drawn import read_drawn
 from mica.sweep.store.layout import FIGURES
@@ -34,24 +34,33 @@ _METRICS = {
 """Column of a table of cells → what MLflow calls it."""
 
 
-def show_in_mlflow(results: "Results", uri: str) -> str | None:
-    """Bring it up to date, where there are figures; returns why that failed, if it did."""
+class Front(NamedTuple):
+    """What became of it."""
+
+    link: str | None = None
+    """To what is new there, on a server."""
+    error: str | None = None
+    """Why it could not be shown."""
+
+
+def show_in_mlflow(results: "Results", uri: str) -> Front:
+    """Bring it up to date, where there are figures and it is not; never raises for MLflow."""
     place, name = results.store.place, f"{results.name}/front"
     drawn = read_drawn(place)
     if drawn is None or is_level(place, uri, name, {"drawn": drawn.state}):
-        return None
+        return Front()
     given = pickle.dumps(replace(results, sources={}, mlflow=uri))
     try:
         done = subprocess.run(
             _COMMAND, input=given, start_new_session=True, capture_output=True, timeout=_SECONDS
         )
     except subprocess.TimeoutExpired:
-        return f"it did not answer within {_SECONDS:g} seconds"
+        return Front(error=f"it did not answer within {_SECONDS:g} seconds")
     if done.returncode:
         words = done.stderr.decode(errors="replace").strip().splitlines()
-        return scrubbed(words[-1], uri) if words else f"exit code {done.returncode}"
+        return Front(error=scrubbed(words[-1], uri) if words else f"exit code {done.returncode}")
     mark_level(place, uri, name, {"drawn": drawn.state})
-    return None
+    return Front(link=done.stdout.decode().strip() or None)
 
 
 def curves(trials: "pd.DataFrame") -> list["Curve"]:
@@ -90,15 +99,18 @@ def curves(trials: "pd.DataFrame") -> list["Curve"]:
 
 def _show(results: "Results") -> None:
     from mica.sweep.store.tables import read_trials
-    from mica.sweep.track.front import show_front
+    from mica.sweep.track.front import show_front, sweep_link
 
+    uri = str(results.mlflow)
     place, drawn = results.store.place, read_drawn(results.store.place)
     trials = read_trials(results.store, results.trials, results.entries).to_pandas()
     with tempfile.TemporaryDirectory(prefix="mica-front-") as scratch:
         for name in drawn.figures if drawn else ():
             if name.endswith(".png"):
                 Path(scratch, name).write_bytes(place.read(f"{FIGURES}/{name}") or b"")
-        show_front(str(results.mlflow), results.name, curves(trials), Path(scratch))
+        show_front(uri, results.name, curves(trials), Path(scratch))
+    if uri.startswith("http"):
+        print(sweep_link(uri, results.name))
 
 
 if __name__ == "__main__":

@@ -55,8 +55,8 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
 
 def test_it_is_shown_once_and_anew_when_the_results_are_others(results: Results, tmp_path: Path) -> None:
     uri, name = f"sqlite:///{tmp_path}/mlflow.db", results.name
-    assert sweep_link("http://127.0.0.1:5000/", uri, name) == "http://127.0.0.1:5000"
-    assert show_in_mlflow(results, uri) is None
+    assert sweep_link(uri, name, "http://127.0.0.1:5000/") == "http://127.0.0.1:5000"
+    assert show_in_mlflow(results, uri) == (None, None)
     methods = {run.data.tags[METHOD_TAG]: run for run in runs(uri, name, METHOD_TAG)}
     assert methods.keys() == {"MiCA-ERK", "RPI-ERK"}
     mica = methods["MiCA-ERK"]
@@ -73,12 +73,12 @@ def test_it_is_shown_once_and_anew_when_the_results_are_others(results: Results,
     assert [point.step for point in points] == [60, 200]
     experiment = client.get_experiment_by_name(name)
     assert experiment is not None and "450 is 10^4.5" in experiment.tags["mlflow.note.content"]
-    assert sweep_link("http://127.0.0.1:5000", uri, name).endswith(
+    assert sweep_link(uri, name, "http://127.0.0.1:5000").endswith(
         f"5000/#/experiments/{experiment.experiment_id}/runs?compareRunsMode=CHART"
     )
 
     state = {run.info.run_id for run in runs(uri, name, METHOD_TAG)}
-    assert show_in_mlflow(results, uri) is None
+    assert show_in_mlflow(results, uri) == (None, None)
     assert {run.info.run_id for run in runs(uri, name, METHOD_TAG)} == state
     changed = [replace(curve, params={**curve.params, "budget": "new"}) for curve in _curves(results)[:1]]
     show_front(uri, name, [*changed, *_curves(results)[1:]], tmp_path)
@@ -93,7 +93,7 @@ def test_figures_are_the_sweeps_artifacts(results: Results, tmp_path: Path) -> N
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     records = ((key, results.index.stored(key).record) for key in results.entries)  # type: ignore[union-attr]
     sync(uri, results.name, records, complete=True)
-    assert show_in_mlflow(results, uri) is None
+    assert show_in_mlflow(results, uri) == (None, None)
 
     from mlflow import MlflowClient
 
@@ -105,14 +105,14 @@ def test_figures_are_the_sweeps_artifacts(results: Results, tmp_path: Path) -> N
 
 
 def test_a_server_that_is_gone_is_said_in_one_line(results: Results) -> None:
-    why = show_in_mlflow(results, f"http://user:secret@127.0.0.1:{closed_port()}")
-    assert why and "\n" not in why and "secret" not in why
+    link, why = show_in_mlflow(results, f"http://user:secret@127.0.0.1:{closed_port()}")
+    assert link is None and why and "\n" not in why and "secret" not in why
 
 
 def test_without_figures_there_is_nothing_to_show(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "bare"))
     store.put(stored("f"))
-    assert show_in_mlflow(open_results(tmp_path / "bare"), "http://127.0.0.1:1") is None
+    assert show_in_mlflow(open_results(tmp_path / "bare"), "http://127.0.0.1:1") == (None, None)
 
 
 def _curves(results: Results) -> list[Any]:

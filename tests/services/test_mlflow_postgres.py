@@ -120,6 +120,10 @@ def test_a_sweep_goes_on_whatever_happens_to_mlflow(
     server.start()
     for command in ("report", "sync"):
         assert mica(command, sweep, output=output).wait(120) == 0, output.read_text()
+    (tmp_path / "results/mlflow/services/front.json").unlink()
+    assert mica("run", sweep, "--here", output=output).wait(120) == 0, "there is nothing to run"
+    place = mlflow_server.uri.partition("@")[2]
+    assert f"MLflow   http://{place}/#/experiments/" in output.read_text(), "a link without a password"
     found = by_key(mlflow_server.uri, "services")
     (parent,) = runs(mlflow_server.uri, "services", "mica.sweep")
     assert found.keys() == trials.keys()

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 from mica.sweep.track.client import BATCH, client_of, experiment_id, tagged_runs
 from mica.sweep.track.fields import NOTE, VERSION
@@ -70,8 +71,15 @@ def show_front(uri: str, sweep: str, curves: Sequence[Curve], figures: Path) -> 
         client.log_artifacts(run.info.run_id, str(figures), "figures")
 
 
-def sweep_link(base: str, uri: str, sweep: str) -> str:
-    """Where MLflow's pages at this address show a sweep's runs and their charts, if there are any."""
+def sweep_link(uri: str, sweep: str, base: str | None = None) -> str:
+    """Where MLflow's pages show a sweep's runs and their charts, if there are any.
+
+    Args:
+        base: the pages' address; None: the server's own, without the user and password that it may hold.
+    """
+    if base is None:
+        parts = urlsplit(uri)
+        base = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
     try:
         experiment = client_of(uri).get_experiment_by_name(sweep)
     except Exception:  # whatever MLflow raises: its own pages will say
