@@ -146,8 +146,7 @@ def run_sweep(
         if sweep.index.loose >= FOLD_FROM:  # an earlier run was stopped before it could do that
             _fold(sweep.store, listener)
         if not projection.level:
-            with _driving(sweep) as (_, claims), projection.open(claims, listener, interruption):
-                pass  # an earlier run was stopped before it could show all
+            _show_rest(sweep, listener, interruption)
         return 0
     job = sweep.job
     with suppress(KeyboardInterrupt), _executor(job, left.values(), here, address) as executor:
@@ -166,6 +165,15 @@ def run_sweep(
             _run(sweep, left, executor, claims, told, interruption)
     _fold(sweep.store, listener)
     return len(left)
+
+
+def _show_rest(sweep: Sweep, listener: Listener, interruption: Interruption) -> None:
+    """Show in MLflow what an earlier run could not; no trial hangs on it, so a full disk is no failure."""
+    try:
+        with _driving(sweep) as (_, claims), sweep.projection.open(claims, listener, interruption):
+            pass
+    except OSError as error:
+        listener.warn(f"MLflow could not be brought level: {error}; `mica-sweep sync` will catch up")
 
 
 def _fold(store: Store, listener: Listener) -> None:

@@ -1,5 +1,6 @@
 """Whole sweeps in this process: what runs again, what stops a sweep, and what an interruption leaves."""
 
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -124,6 +125,17 @@ def test_what_could_not_be_drawn_costs_no_trial(folder: Path, monkeypatch: pytes
     """The process that draws has said why."""
     monkeypatch.setattr("mica.report.apart.report_ended", lambda *given, **options: 2)
     assert run(folder).exit_code == 0
+
+
+def test_where_nothing_is_to_run_a_storage_that_takes_no_more_is_no_failure(folder: Path) -> None:
+    assert run(folder).exit_code == 0
+    path, drivers = folder / "sweep.yaml", folder / "results" / "drivers"
+    path.write_text(path.read_text().replace("mlflow: false", "mlflow: true"))
+    shutil.rmtree(drivers)
+    drivers.touch()  # in the folder's place, so that no driver can say that it lives
+    told = run(folder)
+    assert told.exit_code == 0 and "4 done, 0 to run" in told.output
+    assert "MLflow could not be brought level" in told.output and "will catch up" in told.output
 
 
 def test_ctrl_c_while_results_are_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
