@@ -47,6 +47,7 @@ OPERATION = np.dtype(
         ("reads", np.int64, (2,)),  # where in memory the values that it reads lie
         ("inner", np.int64),  # where in memory its values before batch norm lie
         ("planes", np.int64),  # 1: those of each channel; 0: of one channel for each thread
+        ("little", np.int64),  # 1: all that it reads stays in cache from one channel to the next
         ("gives", np.int64),  # where in memory what it gives lies
         ("gradient", np.int64),  # where the gradient of its values before batch norm lies
         ("unpooled", np.int64),  # where a plane for each thread lies, of the gradient of what it gives
@@ -72,15 +73,6 @@ class Edges(NamedTuple):
     dx: Ints
     order: Ints
     """Which of the parameters is the edge's weight."""
-
-
-class Centre(NamedTuple):
-    """What leads from the gradient of a channel's batch norm to that of what it normalises."""
-
-    middle: float
-    scale: float
-    mean: float
-    slope: float
 
 
 class Readers(NamedTuple):
@@ -232,10 +224,10 @@ def _convolve(
 
 @part
 def _give_edges(
-    op: Any, first: int, last: int, edges: Edges, runs: Ints, memory: Floats, images: int, centres: Floats,
-    z: Floats, gradient: Floats, totals: Floats,
+    op: Any, first: int, last: int, edges: Edges, runs: Ints, memory: Floats, images: int, gradient: Floats,
+    totals: Floats,
 ) -> None:  # fmt: skip
-    """The gradients of some channels' edges, from that of what they give; which is centred on the way."""
+    """The gradients of some channels' edges, from that of what they give; row by row likewise."""
     starts, size = edges.starts[op["starts"] :], len(gradient) // (last - first)
     height, width, columns = op["source"][0], op["source"][1], op["size"][1]
     inputs = memory[op["reads"][0] :]
@@ -246,11 +238,6 @@ def _give_edges(
             column, length = runs[run, 0], runs[run, 1] * images
             for channel in range(first, last):
                 at = (channel - first) * size + (row * columns + column) * images
-                if len(z):
-                    of = centres[channel - first]
-                    _centre(
-                        gradient[at : at + length], z[at : at + length], Centre(of[0], of[1], of[2], of[3])
-                    )
                 found = _reach(
                     edges, starts[channel], starts[channel + 1], row * op["stride"][0],
                     column * op["stride"][1], height, width, images, places, orders,
@@ -429,10 +416,10 @@ def _sums_of(gradient: Floats, z: Floats, middle: float) -> tuple[float, float]:
 
 
 @part
-def _centre(gradient: Floats, z: Floats, of: Centre) -> None:
+def _centre(gradient: Floats, z: Floats, middle: float, scale: float, mean: float, slope: float) -> None:
     """From the gradient of batch norm's output to that of its input."""
     for n in range(len(gradient)):
-        gradient[n] = of.scale * (gradient[n] - of.mean - of.slope * (z[n] - of.middle))
+        gradient[n] = scale * (gradient[n] - mean - slope * (z[n] - middle))
 
 
 @part
@@ -476,10 +463,10 @@ def _plane(rows: int, columns: int, flat: Floats, images: int) -> Floats:
 def _denormalise(
     op: Any, channel: int, gradient: Floats, z: Floats, parameters: Floats, means: Floats, variances: Floats,
     training: bool, images: int, d_z: Floats, d_parameters: Floats,
-) -> Centre:  # fmt: skip
-    """From the gradient of what a channel gives to that before ReLU and pooling, and of gamma and beta.
+) -> None:  # fmt: skip
+    """From the gradient of what a channel gives to those of z, of gamma and of beta.
 
-    `gradient` is `d_z` where nothing is pooled. What is returned leads on to the gradient of z.
+    `gradient` is `d_z` where nothing is pooled.
     """
     middle, scale, shift = _affine(means, variances, op, channel, parameters)
     relu, stretch = op["relu"] == 1, op["size"][1] * images
@@ -493,16 +480,16 @@ def _denormalise(
         else:
             a, b = _cut_and_sum(row, inputs, middle, scale, shift, relu)
         total, along = total + a, along + b
-    kind = z.dtype.type
     if op["gamma"] < 0:
-        return Centre(kind(0), kind(1), kind(0), kind(0))
+        return
     variance = variances[op["tracked"] + channel] + op["eps"]
     d_parameters[op["gamma"] + channel] = along / np.sqrt(variance)
     d_parameters[op["gamma"] + op["channels"] + channel] = total
     # A batch's mean and variance depend on z too: what the gradient has along them goes.
-    mean = total / len(z) if training else 0.0
-    slope = along / len(z) / variance if training else 0.0
-    return Centre(middle, scale, kind(mean), kind(slope))
+    kind = z.dtype.type
+    mean = kind(total / len(z) if training else 0.0)
+    slope = kind(along / len(z) / variance if training else 0.0)
+    _centre(d_z, z, middle, scale, mean, slope)
 
 
 @part
@@ -564,7 +551,8 @@ def _forward_piece(
     bare = op["inner"] == op["gives"]
     if first == last:
         return
-    if op["kind"] == CONVOLUTION and (bare or op["planes"]):
+    rows = op["kind"] == CONVOLUTION and op["planes"] and not op["little"]
+    if op["kind"] == CONVOLUTION and (bare or rows):
         begin, end = op["inner"] + first * inner, op["inner"] + last * inner
         _convolve(op, first, last, edges, runs, parameters, memory, images, memory[begin:end])
         if bare:
@@ -583,7 +571,7 @@ def _forward_piece(
             continue
         at = op["inner"] + (channel if op["planes"] else piece) * inner
         z = memory[at : at + inner]
-        if not op["planes"]:
+        if not rows:
             _convolve(op, channel, channel + 1, edges, runs, parameters, memory, images, z)
         _normalise(op, channel, z, parameters, means, variances, tracked, training, images, out)
 
@@ -602,7 +590,6 @@ def _backward_piece(
         return
     d_all = gradients[op["gradient"] + first * inner : op["gradient"] + last * inner]
     pooled, normed = op["pool"] > 1, op["inner"] != op["gives"]
-    centres = np.empty((last - first, 4), memory.dtype)
     if not pooled:
         _gather(index + 1, first, last, operations, readers, back, runs, parameters, gradients, images, d_all)
     for channel in range(first, last):
@@ -623,22 +610,15 @@ def _backward_piece(
         if normed:
             at = op["inner"] + channel * inner
             z = memory[at : at + inner]
-            of = _denormalise(
+            _denormalise(
                 op, channel, gradient, z, parameters, means, variances, training, images, d_z, d_parameters
             )  # fmt: skip
-            centres[channel - first, 0], centres[channel - first, 1] = of.middle, of.scale
-            centres[channel - first, 2], centres[channel - first, 3] = of.mean, of.slope
-    if op["kind"] != CONVOLUTION:
-        return
-    z = memory[op["inner"] + first * inner : op["inner"] + last * inner]
-    _give_edges(
-        op, first, last, edges, runs, memory, images, centres, z if op["gamma"] >= 0 else z[:0], d_all,
-        d_parameters,
-    )  # fmt: skip
-    if op["bias"] >= 0:
-        for channel in range(first, last):
-            d_z = d_all[(channel - first) * inner : (channel - first + 1) * inner]
+        if op["bias"] >= 0:
             d_parameters[op["bias"] + channel] = _total(d_z, op["size"][1] * images)
+        if op["little"]:
+            _give_edges(op, channel, channel + 1, edges, runs, memory, images, d_z, d_parameters)
+    if op["kind"] == CONVOLUTION and not op["little"]:
+        _give_edges(op, first, last, edges, runs, memory, images, d_all, d_parameters)
 
 
 @part

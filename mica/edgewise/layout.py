@@ -14,6 +14,8 @@ from mica.edgewise.taps import runs
 
 _LINE = 16
 """What lies in memory begins at a multiple of so many values: a cache line of float32."""
+_LITTLE = 1 << 19
+"""So many values stay in cache."""
 _Size = tuple[int, int]
 
 
@@ -62,6 +64,8 @@ def lay_out(program: Program, size: _Size, images: int, *, back: bool, threads: 
             entry["pooled"] = own[0] // operation.pool, own[1] // operation.pool
             strided = operation.conv.stride[1] != 1
             entry["runs"] = all_runs.add(runs(taps[0], own[1], source[1], images, strided))
+            values = program.channels[operation.reads[0]] * source[0] * source[1] * images
+            entry["little"] = values <= _LITTLE
             entry["runs_back"] = all_runs.add(runs(taps[1], source[1], own[1], images, strided))
         rows, columns = entry["pooled"].tolist()
         sizes.append((rows, columns))
