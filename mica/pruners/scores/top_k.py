@@ -1,5 +1,6 @@
 """From scores to masks: the part that all ranking pruners share."""
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -183,9 +184,7 @@ def _kth_highest(parts: list[Tensor], count: int) -> float:
     place = len(near) - count + sum(above for _, above in found)
     if not 0 <= place < len(near):  # a sample that misleads
         place, near = rank, torch.cat(parts)
-    if near.device.type == "cpu":  # torch crawls where scores are as skewed as SynFlow's
-        return float(np.partition(near.numpy(), place)[place])
-    return float(torch.kthvalue(near, place + 1).values)
+    return float(_ordered(near, [place])[place])
 
 
 def _between(values: Tensor, low: float, high: float) -> tuple[Tensor, int]:
@@ -211,22 +210,24 @@ def _places(flags: Tensor) -> Tensor:
 def _bracket(parts: list[Tensor], rank: int) -> tuple[float, float]:
     """Two scores around the one of this rank, very likely: found in an even sample."""
     total = sum(map(len, parts))
-    sample = _sorted(torch.cat([part[_sample(len(part), total, part.device)] for part in parts]))
+    sample = torch.cat([part[_sample(len(part), total, part.device)] for part in parts])
     place, margin = rank * len(sample) // total, 2 * math.isqrt(len(sample))
     low, high = place - margin, place + margin
+    ordered = _ordered(sample, [place for place in (low, high) if 0 <= place < len(sample)])
     return (
-        float(sample[low]) if low >= 0 else -math.inf,
-        float(sample[high]) if high < len(sample) else math.inf,
+        float(ordered[low]) if low >= 0 else -math.inf,
+        float(ordered[high]) if high < len(sample) else math.inf,
     )
 
 
-def _sorted(values: Tensor) -> Tensor:
-    """Ascending; numpy is several times quicker at it than torch."""
+def _ordered(values: Tensor, places: list[int]) -> Tensor:
+    """Such that what ascending order has at these places is there; numpy is much quicker at it than torch."""
     if values.device.type == "cpu":
-        return torch.from_numpy(np.sort(values.numpy()))
+        return torch.from_numpy(np.partition(values.numpy(), places))
     return values.sort().values
 
 
+@functools.lru_cache(maxsize=256)
 def _sample(length: int, total: int, device: torch.device) -> Tensor:
     """Indices into one of the parts, at distances of a golden ratio: in step with no pattern of a kernel."""
     count = -(-length * _SAMPLE // total) if length else 0
