@@ -14,7 +14,8 @@ IMAGE = (3, 32, 32)
 
 
 def make(name: str, seed: int = 0, shape: tuple[int, ...] = IMAGE, classes: int = 10, **options) -> nn.Module:
-    return build(models.choose({"name": name, **options}), input_shape=shape, classes=classes, seed=seed)
+    chosen = models.choose({"name": name, **options} if options else name)
+    return build(chosen, input_shape=shape, classes=classes, seed=seed)
 
 
 def prunable(model: nn.Module) -> list[nn.Conv2d | nn.Linear]:
@@ -28,6 +29,14 @@ def prunable(model: nn.Module) -> list[nn.Conv2d | nn.Linear]:
     # Two more blocks a stage: 2 · 2 · (2,304 + 9,216 + 36,864) = 193,536 edges each time.
     ("resnet32", 34, 270_896 + 193_536),
     ("resnet56", 58, 270_896 + 3 * 193_536),
+    # Without the two 1×1 shortcuts of 512 and 2,048 edges.
+    ("plain20", 20, 268_336),
+    ("plain56", 56, 268_336 + 3 * 193_536),
+    # Each stage but the first: 3×3 from half as many channels, three of its own, 1×1: (4.5 + 27 + .5) · c².
+    ("resnet18", 21, 1_728 + 4 * 36_864 + 32 * (128**2 + 256**2 + 512**2) + 5_120),
+    ("wideresnet(depth=16,width=4)", 17, 432 + 120_832 + 32 * (128**2 + 256**2) + 2_560),
+    ("wideresnet", 29, 36_461_232),
+    ("mobilenet", 28, 864 + 44_640 + 3_139_584 + 10_240),
 ])  # fmt: skip
 def test_prunable_layers_and_edges(name: str, layers: int, edges: int) -> None:
     graph = mica.trace(make(name), IMAGE)
@@ -50,7 +59,27 @@ def test_resnet20_halves_its_maps_twice_through_two_1x1_shortcuts() -> None:
     assert {layer.output_shape[1:] for layer in layers if layer.is_conv} == {(32, 32), (16, 16), (8, 8)}
 
 
-@pytest.mark.parametrize("name", ["mlp", "resnet20", "vgg11", "vgg16"])
+def test_the_plain_network_adds_nothing() -> None:
+    kinds = {op.kind for op in mica.trace(make("plain20"), IMAGE).ops}
+    assert "add" not in kinds and "add" in {op.kind for op in mica.trace(make("resnet20"), IMAGE).ops}
+
+
+def test_mobilenet_alternates_depthwise_and_1x1_convolutions() -> None:
+    layers = list(mica.trace(make("mobilenet"), IMAGE).layers.values())[1:-1]
+    assert all(layer.groups == layer.shape[0] == layer.input_shape[0] for layer in layers[::2])
+    assert all(layer.groups == 1 and layer.shape[2:] == (1, 1) for layer in layers[1::2])
+    assert layers[-1].output_shape == (1024, 2, 2)
+
+
+def test_a_wide_residual_network_has_6n_plus_4_layers() -> None:
+    with pytest.raises(UserError, match=r"6n \+ 4 .*found 27"):
+        make("wideresnet", depth=27)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mlp", "resnet20", "vgg11", "vgg16", "plain20", "resnet18", "wideresnet(depth=10,width=1)", "mobilenet"],
+)
 @pytest.mark.parametrize(("shape", "classes"), [((1, 16, 16), 4), ((3, 32, 32), 100)])
 def test_images_of_any_shape_give_one_score_a_class(name: str, shape: tuple[int, ...], classes: int) -> None:
     assert make(name, shape=shape, classes=classes).eval()(torch.zeros(2, *shape)).shape == (2, classes)
