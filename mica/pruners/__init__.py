@@ -1,10 +1,10 @@
 """Pruners, one file each. `pruners.names()` lists them; add your own with `placing` or `ranking`."""
 
-from mica.pruners import grasp, magnitude, mica, random, snip, synflow
+from mica.pruners import grasp, iterative_snip, lamp, magnitude, mica, random, snip, synflow
 from mica.pruners.kinds import PlacingPruner, Pruner, Ranking, RankingPruner, placing, pruners, ranking
 from mica.pruners.scores.scored_network import Network
 
 __all__ = [
-    "Network", "PlacingPruner", "Pruner", "Ranking", "RankingPruner", "grasp", "magnitude", "mica", "placing",
-    "pruners", "random", "ranking", "snip", "synflow",
+    "Network", "PlacingPruner", "Pruner", "Ranking", "RankingPruner", "grasp", "iterative_snip", "lamp",
+    "magnitude", "mica", "placing", "pruners", "random", "ranking", "snip", "synflow",
 ]  # fmt: skip

@@ -59,6 +59,8 @@ class RankingPruner:
     """A quicker way to the same scores when there are many iterations."""
     cost: float = 100
     """Its time, as that of training so many images of the same network, about."""
+    recovers: bool = False
+    """Whether `score` scores pruned edges too, and they may be kept again after any iteration."""
 
     @property
     def options(self) -> Options:
@@ -93,6 +95,11 @@ class Ranking:
     def needs_images(self) -> bool:
         """Whether it looks at training images and labels."""
         return self.pruner.needs_images
+
+    @property
+    def recovers(self) -> bool:
+        """Whether pruned edges may come back."""
+        return self.pruner.recovers
 
     @property
     def functions(self) -> tuple[Callable[..., object], ...]:
@@ -153,13 +160,14 @@ def ranking(
     needs_images: bool = True,
     remaining: Callable[[Network], Remaining] | None = None,
     cost: float = 100,
+    recovers: bool = False,
 ) -> Callable[[Score], RankingPruner]:
     """Decorator that registers a scoring function as a ranking pruner."""
 
     _check_name(name)
 
     def add(score: Score) -> RankingPruner:
-        pruner = RankingPruner(score, iterations, needs_images, remaining, cost)
+        pruner = RankingPruner(score, iterations, needs_images, remaining, cost, recovers)
         pruners.add(name, pruner)
         return pruner
 

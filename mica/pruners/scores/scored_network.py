@@ -120,3 +120,15 @@ def gradients(
     with torch.enable_grad():
         found = torch.autograd.grad(output, list(weights.values()), create_graph=create_graph)
     return dict(zip(weights, found, strict=True))
+
+
+def loss_gradients(
+    network: Network, weights: Mapping[str, Tensor], batch_norm: BatchNormMode
+) -> dict[str, Tensor]:
+    """∂ mean cross-entropy / ∂weight for each layer, over all the network's images."""
+    weights = leaves(weights)
+    found = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for loss in network.batch_losses(weights, batch_norm=batch_norm):
+        for name, part in gradients(loss, weights).items():
+            found[name] += part
+    return found

@@ -39,6 +39,11 @@ class Scorer(Protocol):
         ...
 
     @property
+    def recovers(self) -> bool:
+        """Whether it scores pruned edges too, and they may come back."""
+        ...
+
+    @property
     def options(self) -> Mapping[str, Any]:
         """All that is set of it."""
         ...

@@ -96,7 +96,7 @@ def _prune(
 
 
 class _Masked:
-    """The edges that a pruner without a quicker way has kept: all are scored, the pruned ones as zeros."""
+    """The edges that a pruner without a quicker way has kept: all are scored, with weight 0 if pruned."""
 
     def __init__(
         self,
@@ -113,6 +113,10 @@ class _Masked:
         scores = self._score(masked)
         self._check(scores)
         flat = {name: _floats(scores[name]).flatten() for name in self._weights}
+        if self._scorer.recovers:
+            for flags in self.kept.values():
+                flags.fill_(True)  # all may be chosen
+            return flat
         return {name: score.masked_fill(~self.kept[name], -torch.inf) for name, score in flat.items()}
 
     def masks(self) -> dict[str, Tensor]:

@@ -32,6 +32,12 @@ _TITLES = {
     "uniform": "Uniform",
     "uniform-plus": "Uniform+",
     "epl": "EPL",
+    "balanced": "Balanced",
+    "pyramid": "Pyramid",
+    "smart-ratio": "Smart-ratio",
+    "lamp": "LAMP",
+    "iterative_snip": "Iterative SNIP",
+    "force": "FORCE",
 }
 """As the paper writes them."""
 
