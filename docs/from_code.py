@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from sphinx.application import Sphinx
+from statements import rows
 
 from mica.cli.main import main
 from mica.data import datasets
@@ -130,5 +131,6 @@ PARTS: dict[str, Callable[[], str]] = {
     "datasets": lambda: _registered(datasets),
     "commands": _commands,
     "reproduction": _reproduction,
+    "masks": lambda: _table(("section", "the paper", "here", "agrees"), rows()),
 }
 """Name → what it becomes."""
