@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mica
+from mica.pruners.connection.node_counts import _count
 from mica.pruners.mica import _choose
 from mica.pruning.budgets import allocate
 from tests.oracle.networks import OracleNet, random_network
 from tests.oracle.paths import functional_edges, open_places
 
 node_counts = st.sampled_from(["random", "max", "min"])
+any_counts = st.sampled_from(["random", "max", "min", "only_V_in", "ignore"])
 roundings = st.sampled_from(["floor", "exact"])
 rules = st.sampled_from(["erk", "igq", "uniform", "uniform-plus", "epl"])
 seeds = st.integers(0, 2**31)
@@ -50,7 +52,7 @@ def mlp(widths: list[int]) -> nn.Sequential:
     return nn.Sequential(*parts[:-1])
 
 
-@given(seeds, rules, st.floats(0, 2.5), node_counts, roundings)
+@given(seeds, rules, st.floats(0, 2.5), any_counts, roundings)
 @settings(max_examples=120)
 def test_every_layer_ends_with_exactly_its_budget(
     seed: int, rule: str, log: float, counts: str, rounding: str
@@ -255,6 +257,16 @@ def test_which_channels_are_chosen_is_random() -> None:
     }
     assert len(chosen_sets) >= 7
     assert len(frozenset.union(*chosen_sets)) >= 20
+
+
+def test_node_counts_outside_equation_3() -> None:
+    """27 edges to 5 outputs from 20 channels of 9 positions: from 6 to 3 channels by the equation."""
+    rng = np.random.default_rng(0)
+    found = {
+        counts: {_count(27, 5, 20, 9, counts, rng) for _ in range(400)}
+        for counts in ("random", "only_V_in", "ignore")
+    }
+    assert found == {"random": {6}, "only_V_in": {1, 2, 3}, "ignore": set(range(1, 21))}
 
 
 def test_node_counts_grow_from_min_over_random_to_max() -> None:

@@ -15,13 +15,14 @@ from mica.pruning.methods import DENSE, GLOBAL, choose_distribution, combine, pa
 from mica.pruning.sparsify import source_method
 
 OPTIONS = {
-    "mica": ["", "(node_counts=max)", "(node_counts=min)"],
+    "mica": ["", "(node_counts=max)", "(node_counts=min)", "(node_counts=only_V_in)", "(node_counts=ignore)"],
     "random": [""],
     "snip": ["", "(batch_norm=train)"],
     "grasp": ["", "(batch_norm=train)"],
     "synflow": ["", "(iterations=3)"],
     "magnitude": [""],
     "lamp": [""],
+    "small_dense": [""],
     "iterative_snip": ["", "(batch_norm=train,iterations=3)"],
     "force": ["", "(iterations=3)"],
 }
@@ -104,7 +105,7 @@ def test_other_spellings(spelling: str, name: str) -> None:
     ("mica-global", "pruner 'mica' ranks nothing"),
     ("snip-grasp", "cannot take its budget from the ranking of 'grasp'"),
     ("rbpi(batch_norm=train)-snip", "it is the pruner that has options, rbpi-PRUNER(…)"),
-    ("mica(node_counts=mox)-erk", "node_counts is 'mox'; allowed are random, max, min; did you mean 'max'?"),
+    ("mica(node_counts=mox)-erk", "'mox'; allowed are random, max, min, only_V_in, ignore; did you mean"),
     ("mica(node_counts=max", "cannot be read after"), ("mica-erk(x", "cannot be read after"),
     ("rpi-synflow(iterations=x)", "pruner 'synflow': iterations is 'x'; allowed is a valid integer"),
     ("rpi-synflow(iterations=0)", "iterations is 0; allowed is greater than or equal to 1"),

@@ -10,8 +10,9 @@ from mica.graph.channels import Ids
 from mica.graph.layers import Layer, LayerGraph
 from mica.pruners.connection.channel_order import Channels
 
-NodeCounts = Literal["random", "max", "min"]
-"""Where in its range (equation 3) MiCA chooses the number of channels that a layer uses."""
+NodeCounts = Literal["random", "max", "min", "only_V_in", "ignore"]
+"""How MiCA chooses the number of channels that a layer uses: any in the range of equation 3, or an end of it;
+any up to its upper end alone, so that the connection's inputs, V_in, have an edge each; or any at all."""
 
 
 def chosen_outputs(
@@ -83,15 +84,24 @@ def _request(
         if share and len(chosen):
             available = len(np.unique(input_ids[group * width : (group + 1) * width]))
             nodes_per_channel = layer.edges // (layer.shape[0] * available)
-            request += min(available, _count(share, len(chosen), nodes_per_channel, node_counts, rng))
+            count = _count(share, len(chosen), available, nodes_per_channel, node_counts, rng)
+            request += min(available, count)
     return request
 
 
 def _count(
-    edges: int, outputs: int, nodes_per_channel: int, node_counts: NodeCounts, rng: np.random.Generator
+    edges: int,
+    outputs: int,
+    available: int,
+    nodes_per_channel: int,
+    node_counts: NodeCounts,
+    rng: np.random.Generator,
 ) -> int:
     """|V_out| of the producer: between |E|/|V_out| and |E|/(k_h·k_w) (equation 3), or the least there is."""
     low, high = -(-edges // outputs), edges // nodes_per_channel
+    if node_counts in ("only_V_in", "ignore"):
+        most = available if node_counts == "ignore" else min(available, max(1, high))
+        return int(rng.integers(1, most, endpoint=True))
     if low > high or node_counts == "min":
         return low
     return high if node_counts == "max" else int(rng.integers(low, high, endpoint=True))

@@ -198,7 +198,7 @@ def test_no_such_file(tmp_path: Path) -> None:
     ({"methods": "mica(node_counts=all)-erk"},
      "pruner 'mica': node_counts is 'all'; allowed are random, max, min"),
     ({"pruners": "{name: mica, node_counts: mux}"},
-     "pruners.0: pruner 'mica': node_counts is 'mux'; allowed are random, max, min; did you mean 'max'?"),
+     "pruners.0: pruner 'mica': node_counts is 'mux'; allowed are random, max, min, only_V_in, ignore; did"),
     ({"pruners": "{name: mica, iterations: 3}"}, "pruner 'mica' has no option 'iterations'"),
     ({"pruners": "[mica, dense]"}, "pruners.1: dense is no pruner but a method"),
     ({"pruners": "rnadom"}, "pruners.0: unknown pruner 'rnadom'"),
