@@ -17,9 +17,9 @@ from mica.pruners.scores.scored_network import Network
 def small_dense(network: Network, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Edges between the first channels of each layer score highest: ranked globally, all layers narrow alike.
 
-    Channel c of C counts c / C, those of the input and of the output nothing, and an edge as much as the later
-    of the two that it joins. So all edges between the channels that count less than some width stay, and of the
-    next channels as many as are left. The initial weights are the wide network's.
+    Channel c of C counts c / C, those of the input and of the output nothing, and an edge as much as the
+    later of the two that it joins. So all edges between the channels that count less than some width stay,
+    and of the next channels as many as are left. The initial weights are the wide network's.
     """
     graph = network.graph
     return {name: -torch.from_numpy(places).to(network.device) for name, places in _places(graph).items()}
