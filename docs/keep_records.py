@@ -13,14 +13,14 @@ from mica.sweep.store.stored import encode
 
 def keep(results: Path, place: Path) -> int:
     """Returns how many there are."""
-    count = 0
-    for count, stored in enumerate(Store(str(results)).load(), 1):
+    found = list(Store(str(results)).load())
+    for stored in found:
         provenance = stored.record.provenance.model_copy(update={"log": None})
         kept = replace(stored, record=stored.record.model_copy(update={"provenance": provenance}))
         file = place / "records" / stored.key[:2] / f"{stored.name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(encode(kept))
-    return count
+    return len(found)
 
 
 if __name__ == "__main__":
