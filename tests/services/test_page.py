@@ -13,7 +13,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from mica.cli.main import main
 
-_CHARTS = ("accuracy", "edges", "nodes", "cost", "layers", "layer-nodes", "curves")
+_CHARTS = ("accuracy", "against", "edges", "nodes", "cost", "layers", "layer-nodes", "curves")
 _SWEEP = """\
 name: looked-at
 data: {name: synthetic, size: 8, channels: 1, classes: 4, train: 60, test: 20}
@@ -49,7 +49,7 @@ def browser(request: pytest.FixtureRequest, file: Path) -> Iterator[webdriver.Ch
         found.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         found.get(file.as_uri())
         WebDriverWait(found, 60).until(
-            lambda page: len(page.find_elements(By.CSS_SELECTOR, ".main-svg")) >= 7
+            lambda page: len(page.find_elements(By.CSS_SELECTOR, ".main-svg")) >= 8
         )
         yield found
         assert [entry for entry in found.get_log("browser") if entry["level"] == "SEVERE"] == []
@@ -92,6 +92,27 @@ def test_another_network_and_cell_are_shown(browser: webdriver.Chrome) -> None:
     Select(browser.find_element(By.ID, "cell-ratio")).select_by_visible_text("10^3")
     assert browser.find_element(By.CSS_SELECTOR, "#curves h2").text == "Training: RPI-ERK at 10^3"
     assert browser.find_element(By.CSS_SELECTOR, "#curves .note").text == "Nothing was trained."
+
+
+def test_any_method_can_be_compared_with(browser: webdriver.Chrome) -> None:
+    def row(method: str) -> list[str]:
+        details = browser.find_element(By.CSS_SELECTOR, "#against details")
+        cells = details.find_elements(By.CSS_SELECTOR, "tbody tr:first-child td")
+        texts = [str(cell.get_attribute("textContent")) for cell in cells]
+        assert texts[0] == method
+        return texts
+
+    reference = Select(browser.find_element(By.ID, "reference"))
+    assert [option.text for option in reference.options] == ["MiCA-ERK", "RPI-ERK"]
+    assert browser.find_element(By.CSS_SELECTOR, "#against h2").text == "Better than MiCA-ERK?"
+    rpi = row("RPI-ERK")
+    reference.select_by_visible_text("RPI-ERK")
+    assert browser.find_element(By.CSS_SELECTOR, "#against h2").text == "Better than RPI-ERK?"
+    mica = row("MiCA-ERK")
+    assert float(mica[3]) == -float(rpi[3])
+    assert mica[1:3] == rpi[1:3] and mica[5] == rpi[5]
+    low, high = (float(end) for end in mica[4].split(" to "))
+    assert rpi[4] == " to ".join(f"{-end:+.1f}" for end in (high, low))
 
 
 def test_its_tables_say_what_the_parquet_says(browser: webdriver.Chrome, file: Path) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 from mica.report.cells.grouping import CELL, SERIES, cells, finished
 from mica.report.cells.series import Series
 from mica.report.cells.statistic import COLUMN, WORDS, Statistic
+from mica.report.tables.against import compared, differences
 
 _SYMBOLS = {
     "o": "circle", "D": "diamond", "s": "square", "^": "triangle-up", "v": "triangle-down",
@@ -45,6 +46,7 @@ def page_data(
         "statistic": WORDS[statistic],
         "networks": _networks(kept, series),
         "cells": _cells(rows, kept, layers, epochs, series),
+        "differences": _differences(compared(trials, statistic), series),
         "outcomes": [[str(word), int(count)] for word, count in outcomes.items()],
         "failed": [dict(each) for each in failed],
     }
@@ -124,6 +126,22 @@ def _cells(
             "layers": [[str(name[1]), *map(_number, values)] for name, values in _items(of_layers, number)],
             "curves": _curves(curves.get(number)),
         })  # fmt: skip
+    return found
+
+
+def _differences(trials: pd.DataFrame, series: Mapping[Any, int]) -> list[list[Any]]:
+    """Of each two series of a network, ratio by ratio: the first's − the second's, see `against`.
+
+    A row: first, second, log10 ratio, pairs, mean, low, high, p, verdict.
+    """
+    keys, found = ["dataset", "model", *SERIES], []
+    places = [series[key] for key in trials[keys].itertuples(index=False, name=None)]
+    number = pd.Series(places, trials.index, dtype=int)
+    for second in sorted(set(number)):
+        for row in differences(trials[number < second], trials[number == second]).to_dict("records"):
+            first = series[tuple(row[key] for key in keys)]
+            numbers = (_number(row[name]) for name in ("difference", "low", "high", "p"))
+            found.append([first, second, row["log10_ratio"], row["pairs"], *numbers, row["verdict"]])
     return found
 
 

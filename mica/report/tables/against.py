@@ -25,15 +25,24 @@ def against(trials: pd.DataFrame, reference: str, statistic: Statistic = "last")
     Raises:
         UserError: no method of these trials is called that.
     """
+    kept = compared(trials, statistic)
+    theirs = kept["method"].eq(_method(kept, reference)) & _plain(kept)
+    return differences(kept[~theirs], kept[theirs])
+
+
+def compared(trials: pd.DataFrame, statistic: Statistic) -> pd.DataFrame:
+    """The trials that can be compared, their accuracy as `value`: a collapsed one's is chance."""
     kept = finished(trials)
     kept = kept[kept["method"] != "dense"]
     chance = 100 / kept["classes"].astype(float)
     kept["value"] = kept[COLUMN[statistic]].astype(float).where(~kept["collapsed"], chance)
-    kept = kept.dropna(subset=["value"])
-    theirs = kept[kept["method"].eq(_method(kept, reference)) & _plain(kept)]
+    return kept.dropna(subset=["value"])
+
+
+def differences(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+    """Of each method of `ours` to the only one of `theirs`, both as `compared` gives them; see `against`."""
     same = ["dataset", "model", "log10_ratio", "seed"]
-    pairs = kept.merge(theirs[[*same, "value"]], on=same, suffixes=("", "_theirs"))
-    pairs = pairs[~(pairs["method"].eq(theirs["method"].iloc[0]) & _plain(pairs))]
+    pairs = ours.merge(theirs[[*same, "value"]], on=same, suffixes=("", "_theirs"))
     rows = []
     for family, of_method in pairs.groupby(["dataset", "model", *SERIES]):
         found = [

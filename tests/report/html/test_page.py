@@ -51,6 +51,17 @@ def test_cells_have_means_and_every_seed(tables: tuple[pd.DataFrame, ...]) -> No
     assert dict(map(tuple, data["outcomes"])) == {"completed": 7, "collapsed": 3}
 
 
+def test_methods_are_compared_pair_by_pair(tables: tuple[pd.DataFrame, ...]) -> None:
+    data = page_data("mine", *tables)
+    number = {series["label"]: series["id"] for series in data["networks"][0]["series"]}
+    mica, rpi = number["MiCA-ERK"], number["RPI-ERK"]
+    found = {(first, second, ratio): rest for first, second, ratio, *rest in data["differences"]}
+    assert set(found) == {(mica, rpi, 1), (mica, rpi, 2)}
+    # 90 − 60 and 92 − chance; then 70 and 71 − chance: 60.5 ± 12.706 · 0.5, p by t = 121, twice by Holm.
+    assert found[mica, rpi, 1][:2] == [2, 56] and found[mica, rpi, 1][-1] == "no difference shown"
+    assert found[mica, rpi, 2] == [2, 60.5, 54.147, 66.853, 0.010522, "better"]
+
+
 def test_it_needs_nothing_but_itself(tables: tuple[pd.DataFrame, ...]) -> None:
     trials, layers, epochs = tables
     named = trials.assign(dataset="</script><b>mine")
