@@ -1,11 +1,22 @@
 """Pruners, one file each. `pruners.names()` lists them; add your own with `placing` or `ranking`."""
 
-from mica.pruners import grasp, iterative_snip, lamp, magnitude, mica, random, small_dense, snip, synflow
+from mica.pruners import (
+    grasp,
+    iterative_snip,
+    lamp,
+    magnitude,
+    mica,
+    phew,
+    random,
+    small_dense,
+    snip,
+    synflow,
+)
 from mica.pruners.kinds import PlacingPruner, Pruner, Ranking, RankingPruner, placing, pruners, ranking
 from mica.pruners.scores.scored_network import Network
 
 __all__ = [
     "Network", "PlacingPruner", "Pruner", "Ranking", "RankingPruner", "grasp", "iterative_snip", "lamp",
-    "magnitude", "mica", "placing", "pruners", "random", "ranking", "small_dense", "snip",
+    "magnitude", "mica", "phew", "placing", "pruners", "random", "ranking", "small_dense", "snip",
     "synflow",
 ]  # fmt: skip

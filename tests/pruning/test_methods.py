@@ -22,6 +22,7 @@ OPTIONS = {
     "synflow": ["", "(iterations=3)"],
     "magnitude": [""],
     "lamp": [""],
+    "phew": [""],
     "small_dense": [""],
     "iterative_snip": ["", "(batch_norm=train,iterations=3)"],
     "force": ["", "(iterations=3)"],

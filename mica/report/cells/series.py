@@ -36,6 +36,7 @@ _TITLES = {
     "pyramid": "Pyramid",
     "smart-ratio": "Smart-ratio",
     "lamp": "LAMP",
+    "phew": "PHEW",
     "small_dense": "Small dense",
     "iterative_snip": "Iterative SNIP",
     "force": "FORCE",

@@ -1,0 +1,1 @@
+"""Random walks through a network's channels."""
