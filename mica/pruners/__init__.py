@@ -1,6 +1,7 @@
 """Pruners, one file each. `pruners.names()` lists them; add your own with `placing` or `ranking`."""
 
 from mica.pruners import (
+    edge_addition,
     grasp,
     iterative_snip,
     lamp,
@@ -16,7 +17,8 @@ from mica.pruners.kinds import PlacingPruner, Pruner, Ranking, RankingPruner, pl
 from mica.pruners.scores.scored_network import Network
 
 __all__ = [
-    "Network", "PlacingPruner", "Pruner", "Ranking", "RankingPruner", "grasp", "iterative_snip", "lamp",
+    "Network", "PlacingPruner", "Pruner", "Ranking", "RankingPruner", "edge_addition", "grasp",
+    "iterative_snip", "lamp",
     "magnitude", "mica", "phew", "placing", "pruners", "random", "ranking", "small_dense", "snip",
     "synflow",
 ]  # fmt: skip

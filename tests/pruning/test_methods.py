@@ -22,6 +22,8 @@ OPTIONS = {
     "synflow": ["", "(iterations=3)"],
     "magnitude": [""],
     "lamp": [""],
+    "edge_addition": [""],
+    "resampling": [""],
     "phew": [""],
     "small_dense": [""],
     "iterative_snip": ["", "(batch_norm=train,iterations=3)"],

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 import mica
 
 RULES = ["erk", "igq", "uniform", "uniform-plus", "epl", "pyramid", "smart-ratio", "snip", "grasp", "synflow"]
-RANDOM = [f"{pruner}-{rule}" for pruner in ("rpi", "mica", "phew") for rule in RULES]
+RANDOM = [
+    f"{pruner}-{rule}" for pruner in ("rpi", "mica", "phew", "edge_addition", "resampling") for rule in RULES
+]
 FIXED = [*[f"rbpi-{name}" for name in ("snip", "grasp", "synflow", "magnitude")], "snip-erk", "magnitude-igq"]
 FIXED += ["rbpi-lamp", "rbpi-iterative_snip(iterations=4)", "rbpi-force(iterations=4)"]
 

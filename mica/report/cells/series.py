@@ -37,6 +37,8 @@ _TITLES = {
     "smart-ratio": "Smart-ratio",
     "lamp": "LAMP",
     "phew": "PHEW",
+    "edge_addition": "Edge addition",
+    "resampling": "Resampling",
     "small_dense": "Small dense",
     "iterative_snip": "Iterative SNIP",
     "force": "FORCE",
