@@ -17,7 +17,8 @@ METHODS = [
     "mica-erk", "mica-igq", "mica-uniform", "mica-uniform-plus", "mica-epl",
     "rbpi-snip", "rbpi-grasp", "rbpi-magnitude", "snip-erk", "rpi-snip", "mica-grasp", "magnitude-igq",
     "phew-erk", "edge_addition-igq", "resampling-erk", "rpi-pyramid", "mica-smart-ratio", "rbpi-lamp",
-    "rbpi-small_dense", "rbpi-iterative_snip(iterations=3)", "rbpi-force(iterations=3)", "force(iterations=2)-erk",
+    "rbpi-small_dense", "rbpi-iterative_snip(iterations=3)", "rbpi-force(iterations=3)",
+    "force(iterations=2)-erk",
 ]  # fmt: skip
 SOME = ["rpi-igq", "rpi-uniform-plus", "mica-erk", "mica-epl", "rbpi-snip", "rbpi-grasp", "magnitude-igq"]
 """For the two networks that take longest; the other two are pruned with every method."""
