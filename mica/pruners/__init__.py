@@ -8,6 +8,7 @@ from mica.pruners import (
     magnitude,
     mica,
     phew,
+    px,
     random,
     small_dense,
     snip,
@@ -18,7 +19,6 @@ from mica.pruners.scores.scored_network import Network
 
 __all__ = [
     "Network", "PlacingPruner", "Pruner", "Ranking", "RankingPruner", "edge_addition", "grasp",
-    "iterative_snip", "lamp",
-    "magnitude", "mica", "phew", "placing", "pruners", "random", "ranking", "small_dense", "snip",
-    "synflow",
+    "iterative_snip", "lamp", "magnitude", "mica", "phew", "placing", "pruners", "px", "random", "ranking",
+    "small_dense", "snip", "synflow",
 ]  # fmt: skip

@@ -22,6 +22,7 @@ OPTIONS = {
     "synflow": ["", "(iterations=3)"],
     "magnitude": [""],
     "lamp": [""],
+    "px": ["", "(iterations=3)"],
     "edge_addition": [""],
     "resampling": [""],
     "phew": [""],

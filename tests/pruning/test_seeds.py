@@ -11,7 +11,12 @@ RANDOM = [
     f"{pruner}-{rule}" for pruner in ("rpi", "mica", "phew", "edge_addition", "resampling") for rule in RULES
 ]
 FIXED = [*[f"rbpi-{name}" for name in ("snip", "grasp", "synflow", "magnitude")], "snip-erk", "magnitude-igq"]
-FIXED += ["rbpi-lamp", "rbpi-iterative_snip(iterations=4)", "rbpi-force(iterations=4)"]
+FIXED += [
+    "rbpi-lamp",
+    "rbpi-iterative_snip(iterations=4)",
+    "rbpi-force(iterations=4)",
+    "rbpi-px(iterations=4)",
+]
 
 
 def model(seed: int = 0) -> nn.Sequential:

@@ -37,6 +37,7 @@ _TITLES = {
     "smart-ratio": "Smart-ratio",
     "lamp": "LAMP",
     "phew": "PHEW",
+    "px": "PX",
     "edge_addition": "Edge addition",
     "resampling": "Resampling",
     "small_dense": "Small dense",
