@@ -66,7 +66,7 @@ def sparsify(
     parsed = parse_method(method) if isinstance(method, str) else method
     graph = given_graph("sparsify", model, graph, input_shape)
     images, labels = data or (None, None)
-    network = Network(model=model, graph=graph, images=images, labels=labels)
+    network = Network(model=model, graph=graph, images=images, labels=labels, seed=seed)
     task = _Task(network, ratio, seed, rounding, cache)
     return task.nominal(parsed) if budget == "nominal" else task.corrected(parsed)
 

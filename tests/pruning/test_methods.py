@@ -23,6 +23,7 @@ OPTIONS = {
     "magnitude": [""],
     "lamp": [""],
     "px": ["", "(iterations=3)"],
+    "ntk_sap": ["", "(epsilon=0.5,iterations=3)"],
     "edge_addition": [""],
     "resampling": [""],
     "phew": [""],

@@ -39,7 +39,7 @@ def score_key(scorer: Scorer, network: Network, *more: object) -> str | None:
     sha = hashlib.sha256("".join(sorted({code_of(f.__module__) for f in functions})).encode())
     names = [f"{f.__module__}.{f.__qualname__}" for f in functions]
     graph = network.graph
-    about = (names, sorted(scorer.options.items()), _machine(network.device), behaviour, more)
+    about = (names, sorted(scorer.options.items()), _machine(network.device), behaviour, network.seed, more)
     sha.update(repr((*about, graph.ops, dict(graph.layers), graph.input_shape)).encode())
     tensors = _tensors(network.model)
     if scorer.needs_images and network.images is not None and network.labels is not None:

@@ -33,6 +33,8 @@ class Network:
     """Normalised training images (N, C, H, W), not augmented."""
     labels: Tensor | None = None
     """Their classes (N,), int64."""
+    seed: int = 0
+    """The trial's, for pruners that draw something of their own."""
 
     @property
     def device(self) -> torch.device:

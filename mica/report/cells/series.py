@@ -38,6 +38,7 @@ _TITLES = {
     "lamp": "LAMP",
     "phew": "PHEW",
     "px": "PX",
+    "ntk_sap": "NTK-SAP",
     "edge_addition": "Edge addition",
     "resampling": "Resampling",
     "small_dense": "Small dense",
