@@ -34,7 +34,7 @@ def edge_addition(graph: LayerGraph, budget: Mapping[str, int], rng: np.random.G
     return Masks(masks)
 
 
-@placing("resampling")
+@placing("resampling", cost=400)
 def resampling(graph: LayerGraph, budget: Mapping[str, int], rng: np.random.Generator) -> Masks:
     """Random edges, drawn anew until each channel of the layer reads or writes something.
 
