@@ -244,8 +244,9 @@ function chooseNetwork() {
     return element("label", {}, box, ` ${series.label}`);
   });
   at("methods").replaceChildren(element("legend", { textContent: "Methods" }), ...boxes);
-  at("reference").replaceChildren(...network().series.filter((series) => !series.dense)
-    .map((series) => element("option", { value: series.id, textContent: series.label })));
+  const sparse = network().series.filter((series) => !series.dense);
+  at("reference").replaceChildren(...sparse.map((series) => element("option", { value: series.id, textContent: series.label })));
+  at("reference").value = sparse.reduce((most, series) => (cells(series).length > cells(most).length ? series : most), sparse[0])?.id;
   drawNetwork();
   offerCells();
 }
