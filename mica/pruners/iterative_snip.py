@@ -15,7 +15,7 @@ _STEPS, _COST = 300, 30_000
 def iterative_snip(
     network: Network, weights: Mapping[str, Tensor], *, batch_norm: BatchNormMode = "eval"
 ) -> Mapping[str, Tensor]:
-    """|g ⊙ w| of what is left, step by step along an exponential schedule: Iterative SNIP (algorithm 1).
+    """|g ⊙ w| of what is left, step by step along an exponential schedule: Iterative SNIP.
 
     All steps score the same images, where the authors draw new ones for each. `batch_norm` is the mode of
     batch norm meanwhile.
@@ -27,7 +27,7 @@ def iterative_snip(
 def force(
     network: Network, weights: Mapping[str, Tensor], *, batch_norm: BatchNormMode = "eval"
 ) -> dict[str, Tensor]:
-    """|g ⊙ w₀|: g the gradient in the pruned network, w₀ the initial weights: FORCE (equation 8).
+    """|g ⊙ w₀|: g the gradient in the pruned network, w₀ the initial weights: FORCE.
 
     Edges that were pruned are scored too, as if their weight were back, and may be kept again. For images and
     `batch_norm` see `iterative_snip`.

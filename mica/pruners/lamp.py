@@ -11,7 +11,7 @@ from mica.pruners.scores.scored_network import Network
 
 @ranking("lamp", needs_images=False, cost=60)
 def lamp(network: Network, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """w² / the sum of those squares in the layer that are not smaller (equation 4).
+    """w² / the sum of those squares in the layer that are not smaller.
 
     A layer's largest weight scores 1, so no layer loses all its edges while there are more edges than layers.
     Of weights of one size the later counts as the larger.
