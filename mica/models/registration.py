@@ -68,17 +68,19 @@ def model(
     return lambda build: models.add(name, Model(build, protocol, smallest_side, megaflops))
 
 
-def build(chosen: str | Named, *, input_shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
+def build(
+    chosen: str | Named, *, input_shape: tuple[int, ...], classes: int, seed: int, stream: str = "weights"
+) -> nn.Module:
     """A network with the initial weights of `seed`, dense, on the CPU.
 
-    Weights come from the stream "weights" of the seed, so every method that shares a seed starts from
-    the same ones.
+    Weights come from a stream of the seed alone, so every method that shares a seed starts from the same.
 
     Args:
         chosen: a model with its options; a registered name, or `package.module:function`.
         input_shape: of one image (channels, height, width).
         classes: number of outputs.
         seed: the trial's seed.
+        stream: which of the seed's streams.
 
     Raises:
         UnknownName: no such model.
@@ -91,7 +93,7 @@ def build(chosen: str | Named, *, input_shape: tuple[int, ...], classes: int, se
     names = inspect.signature(entry.build).parameters
     if entry.options.others and not {"classes", "num_classes"} & names.keys():
         options = {"num_classes": classes, **options}  # torchvision's take it among their **kwargs
-    with rng.torch_seeded(seed, "weights"):
+    with rng.torch_seeded(seed, stream):
         network = call(entry.build, given, options)
     if not isinstance(network, nn.Module):
         who = f"model {named.text!r}{place_of(entry.build)}"

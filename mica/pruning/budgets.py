@@ -7,7 +7,7 @@ from typing import Any, Literal
 from mica.apportionment import apportion
 from mica.errors import UserError
 from mica.named import Named
-from mica.options import call, check_choice
+from mica.options import call, check_choice, takes
 from mica.pruning.distributions import Shapes, distributions
 from mica.registry import place_of
 from mica.wording import described
@@ -25,16 +25,23 @@ _EXCESS = 1e-9
 """By so much a density may pass 1: float arithmetic, not a mistake."""
 
 
-def allocate(shapes: Shapes, distribution: str | Named, ratio: float, rounding: Rounding = "floor") -> Budget:
+def allocate(
+    shapes: Shapes,
+    distribution: str | Named,
+    ratio: float,
+    rounding: Rounding = "floor",
+    pixels: Mapping[str, int] | None = None,
+) -> Budget:
     """Each layer's budget under a distribution at a compression ratio.
 
     `floor` rounds each layer down on its own, as the published results did, so the total falls a
     little short of all/ratio. `exact` makes the total exactly round(all/ratio) by largest remainders,
-    with at least one edge in every layer as long as the total allows it.
+    with at least one edge in every layer as long as the total allows it. `pixels` are those of each layer's
+    output map, for a distribution that asks for them.
 
     Raises:
-        UserError: the ratio is below 1 or not finite, or the distribution gives something else than a density
-            from 0 to 1 for every layer.
+        UserError: the ratio is below 1 or not finite, the distribution asks for pixels and there are none, or
+            it gives something else than a density from 0 to 1 for every layer.
         UnknownName: no such distribution.
     """
     check_ratio(ratio)
@@ -42,18 +49,23 @@ def allocate(shapes: Shapes, distribution: str | Named, ratio: float, rounding: 
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     if ratio == 1:  # not left to the rounding of a distribution's arithmetic
         return sizes
-    densities = _densities(distributions.choose(distribution), shapes, ratio)
+    densities = _densities(distributions.choose(distribution), shapes, ratio, pixels)
     if rounding == "exact":
         weights = {name: size * densities[name] for name, size in sizes.items()}
         return apportion(sizes, weights, target_edges(sum(sizes.values()), ratio, "exact"))
     return {name: math.floor(size * densities[name]) for name, size in sizes.items()}
 
 
-def _densities(distribution: Named, shapes: Shapes, ratio: float) -> Mapping[str, float]:
+def _densities(
+    distribution: Named, shapes: Shapes, ratio: float, pixels: Mapping[str, int] | None
+) -> Mapping[str, float]:
     """What the distribution's function gives, or a complaint about that function."""
     function = distributions.get(distribution.name)
-    found: Any = call(function, {"shapes": shapes, "ratio": ratio}, distribution.all_options)
     who = f"distribution {distribution.text!r}{place_of(function)}"
+    if pixels is None and takes(function, "pixels"):
+        raise UserError(f"{who} needs each layer's pixels")
+    given = {"shapes": shapes, "ratio": ratio, "pixels": pixels}
+    found: Any = call(function, given, distribution.all_options)
     if not isinstance(found, Mapping):
         raise UserError(f"{who} must return layer name → density, found {described(found)}")
     for name in shapes:

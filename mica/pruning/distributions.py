@@ -7,12 +7,17 @@ numbers of edges. Register your own:
     @distribution("mine")
     def mine(shapes: Shapes, ratio: float, steepness: float = 1.0) -> Densities: ...
 
+One that names `pixels` is given those of each layer's output map too.
+
 Distributions that come from a ranking pruner's mask (snip, synflow, …) need a network, and take that pruner's
 options (`mica.pruning.sparsify`).
 """
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Annotated
+
+from pydantic import Field
 
 from mica.registry import function_registry
 
@@ -22,7 +27,13 @@ Densities = dict[str, float]
 """Layer name → kept / all, from 0 to 1."""
 Distribution = Callable[..., Densities]
 
-distributions = function_registry("distribution", ("shapes", "ratio"))
+Exponent = Annotated[float, Field(ge=-10, le=10)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+DISTRIBUTION_INPUTS = ("shapes", "ratio", "pixels")
+"""What a distribution is given of, as far as its signature names it."""
+
+distributions = function_registry("distribution", DISTRIBUTION_INPUTS)
 
 
 def distribution(name: str) -> Callable[[Distribution], Distribution]:
@@ -161,6 +172,40 @@ def smart_ratio(shapes: Shapes, ratio: float) -> Densities:
     if all(density == 1 for density in found.values()):  # the last one takes what the others cannot hold
         of_last = target - sum(sizes[name] for name in raw)
     return {**found, last: of_last / sizes[last]}
+
+
+@distribution("power")
+def power(
+    shapes: Shapes,
+    ratio: float,
+    pixels: Mapping[str, int],
+    *,
+    alpha: Exponent = 1.0,
+    beta: Exponent = 0.0,
+    gamma: Exponent = 0.0,
+    classifier: Share | None = None,
+) -> Densities:
+    """Density proportional to |E|^-alpha · pixels^beta · depth^gamma, the depth counted from 1.
+
+    A family with few parameters, to search in: by default every layer has the same number of edges; alpha 0
+    is `uniform`. A layer that would pass density 1 becomes dense, and the others share what it cannot hold.
+
+    Args:
+        pixels: layer name → positions of its output map.
+        classifier: the last layer's share of all edges that are kept; by the rule where it is not set.
+    """
+    sizes = _sizes(shapes)
+    raw = {
+        name: size**-alpha * pixels[name] ** beta * depth**gamma
+        for depth, (name, size) in enumerate(sizes.items(), 1)
+    }
+    edges, last = sum(sizes.values()) / ratio, next(reversed(sizes))
+    if classifier is None or len(sizes) == 1:
+        return _proportional(raw, sizes, edges)
+    del raw[last]
+    of_others = min((1 - classifier) * edges, sum(sizes[name] for name in raw))
+    of_last = min(edges - of_others, sizes[last])
+    return {**_proportional(raw, sizes, edges - of_last), last: of_last / sizes[last]}
 
 
 def _proportional(raw: Mapping[str, float], sizes: Mapping[str, int], edges: float) -> Densities:

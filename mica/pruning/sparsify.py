@@ -122,7 +122,9 @@ class _Task:
     def nominal_budget(self, distribution: Named) -> Budget:
         if is_ranking(distribution.name):
             return self.nominal(combine(distribution, GLOBAL)).counts()
-        return allocate(self.network.graph.shapes, distribution, self.ratio, self.rounding)
+        graph = self.network.graph
+        pixels = {name: layer.positions for name, layer in graph.layers.items()}
+        return allocate(graph.shapes, distribution, self.ratio, self.rounding, pixels)
 
     def place(self, chosen: Named, budget: Mapping[str, int]) -> Masks:
         pruner = pruners.get(chosen.name)

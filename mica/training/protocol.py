@@ -11,8 +11,11 @@ from mica.registry import place_of
 from mica.wording import quoted
 
 Precision = Literal["fp32", "tf32", "bf16"]
+InitialWeights = Literal["drawn", "redrawn", "rescaled"]
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 MOST_IMAGES = 10**9
+_LATER = ("initial_weights",)
+"""Fields that came after the first keys of this protocol version."""
 
 
 class Protocol(BaseModel):
@@ -61,6 +64,23 @@ class Protocol(BaseModel):
         description="Validation images; a fifth of the training file.",
     )
     test_size: int | None = Field(None, ge=1, le=MOST_IMAGES, strict=True, description="Test images; all.")
+
+    initial_weights: InitialWeights = Field(
+        "drawn",
+        description="drawn: as the masks were made for; redrawn: others of the same seed, drawn once the "
+        "masks are made; rescaled: drawn, each unit's times the root of all / kept of its inputs.",
+    )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a trial's key is made of.
+
+        What came after the first keys takes no part as long as it is at its default: so a trial keeps its
+        key, and its record, when mica learns something new.
+        """
+        fields = self.model_dump(mode="json")
+        later = {name for name in _LATER if fields[name] == type(self).model_fields[name].default}
+        return {name: value for name, value in fields.items() if name not in later}
 
     def lr_at(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0."""

@@ -14,6 +14,7 @@ from mica.models import build, models
 from mica.pruning.sparsify import sparsify
 from mica.training.engine import Parts
 from mica.training.images import ImageSet, image_set
+from mica.training.initial_weights import rescale
 from mica.training.state import TrainState
 from mica.trial.score_cache import score_cache
 from mica.trial.spec import TrialSpec
@@ -70,6 +71,10 @@ def prepare(spec: TrialSpec, dataset: Dataset, device: str) -> PreparedTrial:
         cache=score_cache(),
     )
     model.cpu()  # a form brings what it trains to the device
+    if spec.protocol.initial_weights == "redrawn":
+        model.load_state_dict(_drawn(spec, dataset, "weights once more").state_dict())
+    elif spec.protocol.initial_weights == "rescaled":
+        rescale(model, masks)
     return PreparedTrial(spec, dataset, device, model, graph, masks)
 
 
@@ -90,14 +95,18 @@ def network_of(spec: TrialSpec, dataset: Dataset) -> tuple[nn.Module, LayerGraph
 
     Raises `UserError` when it cannot be traced, or does not answer with one number a class.
     """
-    shape = input_shape(spec.model.name, dataset.image_shape)
-    model = build(spec.model, input_shape=shape, classes=dataset.classes, seed=spec.seed)
-    graph = trace(model, shape)
+    model = _drawn(spec, dataset, "weights")
+    graph = trace(model, input_shape(spec.model.name, dataset.image_shape))
     if (found := graph.ops[-1].shape) != (dataset.classes,):
         raise UserError(
             f"its output is {list(found)} for one image; it must be [{dataset.classes}], one a class"
         )
     return model, graph
+
+
+def _drawn(spec: TrialSpec, dataset: Dataset, stream: str) -> nn.Module:
+    shape = input_shape(spec.model.name, dataset.image_shape)
+    return build(spec.model, input_shape=shape, classes=dataset.classes, seed=spec.seed, stream=stream)
 
 
 def _split(spec: TrialSpec, dataset: Dataset) -> Split:

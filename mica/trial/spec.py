@@ -100,7 +100,7 @@ class TrialSpec(BaseModel):
             "data": self.data_digest,
             "model": [self.model.name, self.model.all_options],
             "seed": self.seed,
-            "protocol": self.protocol.model_dump(mode="json"),
+            "protocol": self.protocol.identity,
         }
         if method != DENSE:
             fields |= {

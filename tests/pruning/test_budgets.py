@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mica
+from mica.named import Named
 from mica.pruning.budgets import allocate
 from tests.oracle import budgets
 from tests.oracle.budgets import RESNET20, VGG16
@@ -81,6 +82,35 @@ def test_smart_ratio_shares_what_a_full_layer_cannot_hold() -> None:
     # Of 190 the last has 30; the first would take two thirds of 160, but holds 100.
     shapes = {"a": (10, 10), "b": (10, 10), "c": (10, 10)}
     assert allocate(shapes, "smart-ratio", 300 / 190, "exact") == {"a": 100, "b": 60, "c": 30}
+
+
+def test_power_multiplies_edges_pixels_and_depth() -> None:
+    # Edges in proportion to 100^(1-1/2) · 4^1/2 · 1, 400^(1-1/2) · 1 · 2 and 10^(1-1/2) · 1 · 3, in tenths.
+    shapes, pixels = {"a": (10, 10), "b": (20, 20), "c": (5, 2)}, {"a": 4, "b": 1, "c": 1}
+    rule = Named(name="power", options={"alpha": 0.5, "beta": 0.5, "gamma": 1.0, "classifier": 0.1})
+    # The classifier has 7 of 70 edges; of the rest 20 parts to 40.
+    assert allocate(shapes, rule, 510 / 70, "exact", pixels) == {"a": 21, "b": 42, "c": 7}
+    by_rule = Named(name="power", options={"alpha": 0.0, "beta": 0.5})
+    assert allocate(shapes, by_rule, 510 / 61, "exact", pixels) == {"a": 20, "b": 40, "c": 1}
+
+
+def test_power_is_epl_by_default_and_uniform_without_exponents() -> None:
+    pixels = dict.fromkeys(VGG16, 1)
+    assert allocate(VGG16, "power", 1000.0, pixels=pixels) == allocate(VGG16, "epl", 1000.0)
+    flat = Named(name="power", options={"alpha": 0.0})
+    exact, uniform = (allocate(VGG16, rule, 1000.0, "exact", pixels) for rule in (flat, "uniform"))
+    assert exact == uniform
+
+
+def test_a_classifier_that_cannot_hold_its_share_leaves_the_rest_to_others() -> None:
+    shapes, pixels = {"a": (10, 10), "b": (5, 2)}, {"a": 1, "b": 1}
+    rule = Named(name="power", options={"classifier": 0.9})
+    assert allocate(shapes, rule, 110 / 40, "exact", pixels) == {"a": 30, "b": 10}
+
+
+def test_a_distribution_that_needs_pixels_says_so() -> None:
+    with pytest.raises(ValueError, match="'power' needs each layer's pixels"):
+        allocate(VGG16, "power", 10.0)
 
 
 def test_balanced_is_the_same_number_of_edges_for_each_layer() -> None:

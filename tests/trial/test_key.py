@@ -93,7 +93,7 @@ def test_the_canonical_form_is_pinned() -> None:
 PROTOCOL_CHANGES = {
     "epochs": 10, "batch_size": 64, "lr": 0.2, "lr_drops": (0.5,), "lr_factor": 0.2, "momentum": 0.8,
     "nesterov": False, "weight_decay": 0.0, "augment": "none", "precision": "bf16", "train_size": 100,
-    "val_size": 100, "test_size": 100,
+    "val_size": 100, "test_size": 100, "initial_weights": "rescaled",
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Trials that share a seed share weights, data order and augmentation, whatever the method (design 4.6)."""
 
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +20,10 @@ METHODS = ["dense", "rpi-erk", "mica-erk", "mica-igq", "rbpi-snip", "rbpi-synflo
 
 def prepared(method: str, seed: int = 0, **changes) -> PreparedTrial:
     return prepare(tiny(method=method, seed=seed, **changes), load(tiny()), "cpu")
+
+
+def starting(method: str, how: str) -> PreparedTrial:
+    return prepared(method, protocol={"initial_weights": how})
 
 
 def same_images(one: ImageSet, other: ImageSet) -> bool:
@@ -54,6 +59,31 @@ def test_a_ratio_does_not_move_weights_or_images() -> None:
     one, other = prepared("rpi-erk"), prepared("rpi-erk", log10_ratio=1.0)
     assert torch.equal(one.model[1].weight, other.model[1].weight)
     assert same_images(one.parts().train, other.parts().train)
+
+
+def test_redrawn_weights_are_others_under_the_same_masks() -> None:
+    drawn, redrawn = (
+        prepared("rbpi-snip", protocol={"initial_weights": how}) for how in ("drawn", "redrawn")
+    )
+    again = prepared("rbpi-snip", protocol={"initial_weights": "redrawn"})
+    assert drawn.masks.digest() == redrawn.masks.digest()
+    for name in drawn.masks:
+        weight, other = (each.model.get_parameter(f"{name}.weight") for each in (drawn, redrawn))
+        assert not (weight == other).any()
+        assert abs(weight.std() / other.std() - 1) < 0.25, "of the same distribution"
+        assert torch.equal(other, again.model.get_parameter(f"{name}.weight"))
+
+
+def test_rescaled_weights_grow_with_the_root_of_what_their_unit_has_lost() -> None:
+    drawn, rescaled = (
+        prepared("rpi-erk", protocol={"initial_weights": how}) for how in ("drawn", "rescaled")
+    )
+    assert drawn.masks.digest() == rescaled.masks.digest()
+    for name, mask in drawn.masks.items():
+        weight, other = (each.model.get_parameter(f"{name}.weight").tolist() for each in (drawn, rescaled))
+        for row, its, kept in zip(weight, other, mask.tolist(), strict=True):
+            factor = math.sqrt(len(row) / max(1, sum(kept)))
+            assert its == pytest.approx([factor * value for value in row], rel=1e-6)
 
 
 def test_training_and_validation_images_are_apart() -> None:

@@ -35,6 +35,7 @@ _TITLES = {
     "balanced": "Balanced",
     "pyramid": "Pyramid",
     "smart-ratio": "Smart-ratio",
+    "power": "Power",
     "lamp": "LAMP",
     "phew": "PHEW",
     "px": "PX",
