@@ -20,7 +20,10 @@ def planned(results: Results, forecast: Forecast | None) -> dict[str, Any]:
     """Trials in all, done, failed and missing, and by method; with the hours to go if they are known."""
     rows: dict[str, Counter[str]] = defaultdict(Counter)
     for key, trial in results.trials.items():
-        rows[_method(trial)][state(results.entries.get(key))] += 1
+        row = f"{trial.protocol.epochs} epochs" if results.rungs else _method(trial)
+        rows[row][state(results.entries.get(key))] += 1
+    if results.to_come:
+        rows["not known yet"]["missing"] += results.to_come
     total = sum(rows.values(), Counter[str]())
     return {
         "name": results.name,

@@ -49,12 +49,12 @@ def _run(
     from mica.sweep.sweep import Retry, open_sweep, run_sweep
 
     opened, retry = open_sweep(sweep, storage), Retry(*retried)
-    missing, total = len(opened.missing(retry)), len(opened.grid.trials)
+    missing, total = len(opened.missing(retry)) + opened.to_come, opened.total
     counts = f"{counted(total, 'trial')}, {total - missing:,} done, {missing:,} to run"
     out.print(f"{opened.spec.name}: {counts}", highlight=False)
     for source in opened.grid.sources.values():
         out.print(f"data: {source.description}", highlight=False)
-    interruption.last_words = lambda: _interrupted(len(opened.missing(retry)))
+    interruption.last_words = lambda: _interrupted(len(opened.missing(retry)) + opened.to_come)
     left = run_sweep(
         opened, TerminalProgress(out), here=here, address=address, retry=retry, interruption=interruption
     )

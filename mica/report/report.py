@@ -23,6 +23,7 @@ from mica.report.html.page_data import page_data
 from mica.report.tables.against import against, against_tables
 from mica.report.tables.comparison import GOOD, compare, comparison_table
 from mica.report.tables.published import beside_published, published_tables
+from mica.report.tables.search_table import search_tables
 from mica.report.tables.summary import as_latex, as_markdown, rich_table, summary
 from mica.report.tables.text_table import TextTable, for_terminal, latex, markdown
 from mica.sweep.results import Results
@@ -59,6 +60,10 @@ def write_report(
         return
     write_tables(results.store, results.trials, results.index.names)
     trials = read_trials(results.store, results.trials, results.entries).to_pandas()
+    if results.rungs:  # as many methods as candidates: no figure could show them
+        for found in search_tables(results.rungs, trials):
+            _print(found, console, "text")
+        return
     points = published_points(published)
     figures = _figures(place, trials, points, statistic, width, redraw)
     for table in rich_table(summary(trials, statistic), statistic, width=console.width):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mica.data import DataSource
 from mica.errors import CodeError, DataError, UserError
+from mica.sweep.course import Rung
 from mica.sweep.plan.remarks import default_protocols, scarce_edges
 from mica.sweep.plan.spec import load_home
 from mica.sweep.store.index import Entry, Index, code_of
@@ -32,6 +33,10 @@ class Results:
     """Where MLflow shows them, for people to read; None: nowhere."""
     place: Path
     """The sweep file or the folder that was opened."""
+    rungs: tuple[Rung, ...] = ()
+    """Of a search, as far as it has come."""
+    to_come: int = 0
+    """How many trials a search is to have beside those."""
     note: str | None = None
     """Why these are not the trials of the sweep file, where they are not."""
 
@@ -43,7 +48,7 @@ class Results:
     @property
     def total(self) -> int:
         """How many trials there are to be."""
-        return len(self.trials) or len(self.entries)
+        return len(self.trials) + self.to_come or len(self.entries)
 
     @property
     def missing(self) -> list[TrialSpec]:
@@ -91,6 +96,8 @@ def results_of(sweep: Sweep, place: Path) -> Results:
         sources=sweep.grid.sources,
         mlflow=sweep.mlflow,
         place=place,
+        rungs=sweep.course.rungs if sweep.course else (),
+        to_come=sweep.to_come,
     )
 
 

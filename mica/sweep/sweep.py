@@ -1,7 +1,7 @@
 """Run a sweep: read the store, subtract, run what is missing."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,15 +9,17 @@ from pathlib import Path
 
 from mica.data.location import filled_in
 from mica.errors import UserError
+from mica.sweep.course import Course
 from mica.sweep.drive.executor import Executor, Job
+from mica.sweep.drive.growing import GrowingSource
 from mica.sweep.drive.progress import Running
 from mica.sweep.drive.signals import Interruption
-from mica.sweep.drive.source import GridSource
+from mica.sweep.drive.source import GridSource, Source
 from mica.sweep.drive.stopping import Stopping
 from mica.sweep.drive.user_code import modules_of
 from mica.sweep.listener import Listener
 from mica.sweep.plan.cost import longest_first
-from mica.sweep.plan.grid import Grid, expand
+from mica.sweep.plan.grid import Grid, expand, size
 from mica.sweep.plan.spec import SweepSpec, load_sweep
 from mica.sweep.projector import Projector
 from mica.sweep.standing import Standing
@@ -54,6 +56,25 @@ class Sweep:
     def index(self) -> Index:
         """How those of its trials ended that have a record; the store is read on first use."""
         return Index(self.store, self.grid.trials)
+
+    @cached_property
+    def course(self) -> Course | None:
+        """How far a search has come; what it has come to is in the grid from now on. None for a grid."""
+        return Course(self.spec, self.grid, self.index) if self.spec.search else None
+
+    @property
+    def total(self) -> int:
+        """How many trials there are to be."""
+        return max(size(self.spec), len(self.grid.trials)) if self._grows else len(self.grid.trials)
+
+    @property
+    def to_come(self) -> int:
+        """How many trials nobody knows yet: those of a search's later waves."""
+        return self.total - len(self.grid.trials)
+
+    @property
+    def _grows(self) -> bool:
+        return self.course is not None and not self.course.over
 
     def missing(self, retry: Retry = Retry()) -> dict[str, TrialSpec]:
         """Trials to run: those without a record, and those that are to run again."""
@@ -95,8 +116,7 @@ class Sweep:
     @property
     def projection(self) -> Projector:
         """What MLflow shows of it."""
-        total = len(self.grid.trials)
-        return Projector(self.mlflow_uri, self.spec.name, self.store.place, self.index, total)
+        return Projector(self.mlflow_uri, self.spec.name, self.store.place, self.index, self.total)
 
 
 def open_sweep(path: Path, storage: str | None = None) -> Sweep:
@@ -113,7 +133,9 @@ def open_sweep(path: Path, storage: str | None = None) -> Sweep:
         grid = expand(spec)
     except UserError as error:
         raise type(error)("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
-    return Sweep(spec, grid, Store(spec.store))
+    sweep = Sweep(spec, grid, Store(spec.store))
+    _ = sweep.course  # the records say which trials a search has
+    return sweep
 
 
 def run_sweep(
@@ -157,14 +179,14 @@ def run_sweep(
         with (
             _driving(sweep) as (driver, claims),
             projection.open(claims, listener, interruption) as show,
-            listener.running(len(left)),
+            listener.running(len(left) + sweep.to_come),
         ):
-            standing = Standing(left)
+            standing = Standing(lambda: len(left) + sweep.to_come)
             driver.show(standing.say)
             told = _Told(listener, show, standing)
             _run(sweep, left, executor, claims, told, interruption)
     _fold(sweep.store, listener)
-    return len(left)
+    return len(left) + sweep.to_come
 
 
 def _show_rest(sweep: Sweep, listener: Listener, interruption: Interruption) -> None:
@@ -253,7 +275,17 @@ def _run(
                 left.pop(key, None)
 
     longest = longest_first(left, sweep.grid.sources)
-    source = GridSource(longest, sweep.index, claims, hear_of_others)
+    grid = GridSource(longest, sweep.index, claims, hear_of_others)
+    source: Source = grid
+    if course := sweep.course:
+        _claim_search(sweep.spec.name, claims)
+
+        def more() -> Mapping[str, TrialSpec]:
+            new = {key: spec for key, spec in course.go_on().items() if key not in sweep.index.entries}
+            left.update(new)
+            return new
+
+        source = GrowingSource(grid, more, lambda: course.over)
     with interruption.gently(stopping.interrupt):
         executor.run(source, hear, stopping, told.progress)
     with suppress(OSError):
@@ -261,6 +293,15 @@ def _run(
         claims.tidy(sweep.index.entries.keys())
     if stopping.error:
         raise stopping.error
+
+
+def _claim_search(name: str, claims: Claims) -> None:
+    """Raises `UserError` while another driver is at the search: who asks has to hear of every result."""
+    if not (claims.free(task := f"search-{name}") and claims.take(task)):
+        raise UserError(
+            "another driver runs this search, and one alone can: what to try next hangs on all results "
+            "before; where it is dead, wait for `times.claim` seconds, or `mica-sweep release`"
+        )
 
 
 @contextmanager

@@ -67,6 +67,10 @@ class GridSource:
         self._away_since: float | None = None
         """Since when no claim can be written."""
 
+    def add(self, trials: Mapping[str, TrialSpec]) -> None:
+        """These are to be given out too."""
+        self._left |= trials
+
     def ask(self, wanted: Wanted = any_trial) -> TrialSpec | None:
         """See `Source`."""
         self._look()

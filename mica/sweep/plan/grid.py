@@ -20,7 +20,7 @@ MAX_TRIALS = 1_000_000
 
 @dataclass(frozen=True)
 class Grid:
-    """All trials of a sweep."""
+    """All trials of a sweep; of a search none, as long as nobody has asked for them."""
 
     trials: dict[str, TrialSpec]
     """Key → trial, in the order of the file."""
@@ -39,16 +39,41 @@ def expand(sweep: SweepSpec) -> Grid:
     if (count := size(sweep)) > MAX_TRIALS:  # before any of them is there
         product_of = "data × models × seeds × methods × ratios"
         raise UserError(f"the sweep: {product_of} make {count:,} trials; allowed are {MAX_TRIALS:,}")
-    faults = [fault for index, axes in enumerate(grids) for fault in _faults(axes, index, sweep)]
-    faults += _clashes(grids)
+    if sweep.search:
+        faults = list(_faults_of_search(sweep))
+    else:
+        faults = [fault for index, axes in enumerate(grids) for fault in _faults(axes, index, sweep)]
+        faults += _clashes(grids)
     if faults:
         raise UserError(first_lines(dict.fromkeys(faults)))
     sources = _open({item.label: item for axes in grids for item in axes.data or ()})
     trials: dict[str, TrialSpec] = {}
-    for axes in grids:
+    for axes in () if sweep.search else grids:
         for trial in _cells(axes, sweep, sources):
             trials.setdefault(trial.key, trial)
     return Grid(trials, sources)
+
+
+def trials_of(
+    sweep: SweepSpec, sources: dict[str, DataSource], method: Method, epochs: int
+) -> Iterator[TrialSpec]:
+    """One candidate of a search, with every seed."""
+    axes = Axes.model_construct(**{name: getattr(sweep, name) for name in Axes.model_fields})
+    own = axes.protocol or Protocol.model_construct(set())
+    update = {"methods": (method,), "protocol": own.model_copy(update={"epochs": epochs})}
+    return _cells(axes.model_copy(update=update), sweep, sources)
+
+
+def _faults_of_search(sweep: SweepSpec) -> Iterator[str]:
+    for name in ("data", "models", "ratios", "budget", "rounding", "seeds"):
+        values = getattr(sweep, name)
+        if not values and name not in ("budget", "rounding"):
+            yield f"the sweep: {name} is missing"
+        if values and len(values) > 1 and name != "seeds":
+            yield f"search: {name} has {len(values)} values; a search has one, or nothing could be compared"
+    for name in ("methods", "pruners", "distributions", "grids"):
+        if getattr(sweep, name):
+            yield f"search: it names the method itself, so there is no {name} beside it"
 
 
 def _grids(sweep: SweepSpec) -> list[Axes]:
@@ -71,6 +96,8 @@ def _inherit(axes: Axes, sweep: SweepSpec) -> Axes:
 
 def size(sweep: SweepSpec) -> int:
     """How many trials a sweep's axes make, repeated ones too, without making any."""
+    if sweep.search:
+        return sweep.search.trials * len(sweep.seeds or "1")
     return sum(map(_size, _grids(sweep)))
 
 

@@ -14,6 +14,7 @@ from mica.pruning.budgets import BudgetKind, Rounding
 from mica.pruning.methods import Method, choose_distribution, choose_pruner, parse_method
 from mica.sweep.plan.complaints import complaints
 from mica.sweep.plan.ratios import log10_ratios
+from mica.sweep.plan.search import Rung, Search
 from mica.sweep.plan.yaml_file import YamlFile
 from mica.training.protocol import Protocol
 from mica.trial.spec import MAX_SEED, Keep
@@ -181,6 +182,9 @@ class SweepSpec(Home, Axes):
     grids: Annotated[tuple[Axes, ...], Field(min_length=1, max_length=MAX_ITEMS)] | None = Field(
         None, description="Cross products whose union is the sweep; without it the top level is the only one."
     )
+    search: Search | None = Field(
+        None, description="Looks for a method's best options, in place of methods, of one ratio."
+    )
     resources: Resources = Resources()
     times: Times = Times()
     mlflow: Annotated[bool | str, BeforeValidator(_tracking)] = Field(
@@ -222,4 +226,6 @@ _KNOWN: dict[str, type[BaseModel]] = {
     "resources": Resources,
     "times": Times,
     "grids": Axes,
+    "search": Search,
+    "rungs": Rung,
 }

@@ -77,6 +77,15 @@ class Index:
         self._update_failures(set(names.values()))
         return [key for key, entry in self.entries.items() if before.get(key) != entry]
 
+    def admit(self, trials: Mapping[str, TrialSpec]) -> None:
+        """Those of these trials too, by key, from now on; reads what the store holds of them."""
+        self._trials = {**self._trials, **trials}
+        names = {name: key for name, key in self._store.names().items() if key in trials}
+        self.names |= names.keys()
+        for name, key in self._fold_in(names).items():
+            self._read(name, key)
+        self._update_failures(set(names.values()))
+
     def note(self, stored: Stored) -> None:
         """A trial has this record now, or this failure."""
         record = stored.record
