@@ -23,6 +23,7 @@ from mica.pruners import pruners
 from mica.pruning.distributions import distributions
 from mica.registry import Registry
 from mica.report.report import print_table
+from mica.sweep.plan.search import Rung, Search
 from mica.sweep.plan.spec import Axes, Resources, SweepSpec, Times
 from mica.sweep.results import open_records
 from mica.sweep.store.columns import EPOCHS, LAYERS, TRIALS
@@ -118,7 +119,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "axes": lambda: _keys(Axes),
-    "sweep": lambda: _keys(SweepSpec, without=[*Axes.model_fields, "resources", "times"]),
+    "sweep": lambda: _keys(SweepSpec, without=[*Axes.model_fields, "resources", "times", "search"]),
+    "search": lambda: _keys(Search),
+    "rungs": lambda: _keys(Rung),
     "resources": lambda: _keys(Resources),
     "times": lambda: _keys(Times),
     "protocol": lambda: _keys(Protocol),

@@ -52,6 +52,12 @@ class Course:
                 self.over = True
         return {key: trial for key, trial in self._grid.trials.items() if key not in known}
 
+    @property
+    def to_come(self) -> int:
+        """How many trials later waves will have; fewer, should they draw what was drawn before."""
+        candidates = sum(rung.wanted - len(rung.candidates) for rung in self.rungs)
+        return 0 if self.over else candidates * len(self._wave[0])
+
     def objective(self, candidate: Candidate) -> float:
         """Mean validation top-1 of its trials, percent."""
         return sum(map(self._val_top1, candidate)) / len(candidate)

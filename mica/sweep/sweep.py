@@ -19,7 +19,7 @@ from mica.sweep.drive.stopping import Stopping
 from mica.sweep.drive.user_code import modules_of
 from mica.sweep.listener import Listener
 from mica.sweep.plan.cost import longest_first
-from mica.sweep.plan.grid import Grid, expand, size
+from mica.sweep.plan.grid import Grid, expand
 from mica.sweep.plan.spec import SweepSpec, load_sweep
 from mica.sweep.projector import Projector
 from mica.sweep.standing import Standing
@@ -63,18 +63,14 @@ class Sweep:
         return Course(self.spec, self.grid, self.index) if self.spec.search else None
 
     @property
-    def total(self) -> int:
-        """How many trials there are to be."""
-        return max(size(self.spec), len(self.grid.trials)) if self._grows else len(self.grid.trials)
-
-    @property
     def to_come(self) -> int:
         """How many trials nobody knows yet: those of a search's later waves."""
-        return self.total - len(self.grid.trials)
+        return self.course.to_come if self.course else 0
 
     @property
-    def _grows(self) -> bool:
-        return self.course is not None and not self.course.over
+    def total(self) -> int:
+        """How many trials there are to be."""
+        return len(self.grid.trials) + self.to_come
 
     def missing(self, retry: Retry = Retry()) -> dict[str, TrialSpec]:
         """Trials to run: those without a record, and those that are to run again."""
