@@ -22,7 +22,7 @@ FLOORS = (
     ("mica.edgewise",),
     ("mica.training.protocol", "mica.training.images", "mica.training.evaluation", "mica.training.optimiser",
      "mica.training.state", "mica.training.gathering", "mica.training.learner", "mica.training.graphed",
-     "mica.training.workers"),
+     "mica.training.moving", "mica.training.workers"),
     ("mica.training.forms",),
     ("mica.training",),
     ("mica.trial", "mica.exporting"),

@@ -43,12 +43,18 @@ def train(form: Form, parts: Parts, protocol: Protocol, seed: int, on_step: OnSt
 
 
 def train_together(
-    forms: Sequence[Form], parts: Parts, protocol: Protocol, seed: int, on_step: OnStep = None
+    forms: Sequence[Form],
+    parts: Parts,
+    protocol: Protocol,
+    seed: int,
+    on_step: OnStep = None,
+    until: int | None = None,
 ) -> Iterator[list[tuple[Form, Epoch]]]:
     """Train forms that have come to the same epoch on the same images, each to the numbers that it has alone.
 
     Each batch is made once for all of them. Several have to be `sociable`; each then has one thread. A form
-    whose loss is not `finite` drops out. An epoch's seconds are the form's part of those of all.
+    whose loss is not `finite` drops out. An epoch's seconds are the form's part of those of all. `until`: the
+    last epoch, where that is not the protocol's.
     """
     together = len(forms) > 1
     with Workers(min(len(forms), torch.get_num_threads())) as workers, ExitStack() as stack:
@@ -56,7 +62,7 @@ def train_together(
         for form in forms if together else ():
             stack.enter_context(form.on_one_thread())
         going = [(form, form.learner(protocol)) for form in forms if not form.rows or form.rows[-1].finite]
-        while going and going[0][0].epoch < protocol.epochs:
+        while going and going[0][0].epoch < (protocol.epochs if until is None else until):
             found = _one_epoch(going, parts, protocol, seed, workers, on_step)
             for form, epoch in found:
                 form.rows.append(epoch)

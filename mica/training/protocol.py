@@ -8,13 +8,14 @@ from mica.data import Augment
 from mica.errors import UserError
 from mica.models import models
 from mica.registry import place_of
+from mica.training.moving import Moving
 from mica.wording import quoted
 
 Precision = Literal["fp32", "tf32", "bf16"]
 InitialWeights = Literal["drawn", "redrawn", "rescaled"]
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 MOST_IMAGES = 10**9
-_LATER = ("initial_weights",)
+_LATER = ("initial_weights", "moving")
 """Fields that came after the first keys of this protocol version."""
 
 
@@ -70,6 +71,14 @@ class Protocol(BaseModel):
         description="drawn: as the masks were made for; redrawn: others of the same seed, drawn once the "
         "masks are made; rescaled: drawn, each unit's times the root of all / kept of its inputs.",
     )
+
+    moving: Moving | None = Field(
+        None, description="Masks that move: {name: set or rigl, every, share, until}; the layers' edges stay."
+    )
+
+    def moves_after(self, epoch: int) -> bool:
+        """Whether masks move between this epoch, counted from 1, and the next."""
+        return self.moving is not None and self.moving.share_after(epoch, self.epochs) > 0
 
     @property
     def identity(self) -> dict[str, Any]:

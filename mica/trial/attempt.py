@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from mica.training.engine import OnStep, train_together
-from mica.training.forms import Held, enter
-from mica.training.state import Epoch
+from mica.training.forms import Form, Held, enter
+from mica.training.images import ImageSet
+from mica.training.move import move
+from mica.training.state import Epoch, TrainState
 from mica.trial.checkpoint import BadCheckpoint, Checkpoint, pack, unpack
 from mica.trial.keeper import Keeper
 from mica.trial.prepare import PreparedTrial
@@ -23,14 +25,18 @@ class Attempt:
 
     def __init__(self, trial: PreparedTrial, keeper: Keeper | None) -> None:
         self.trial, self._keeper = trial, keeper
-        self._held: Held | None = None
+        self._held: tuple[Form, Held] | None = None
         self._remarks: list[str] = []
         sound = self._newest_sound() if keeper else None
         state = sound.state if sound else trial.begin()
-        self.form = enter(trial.model, trial.graph, state, trial.device, smaller=trial.spec.compact)
+        self.form = self._enter(state)
         """What is trained."""
         self._hosts_before = sound.hosts if sound else ()
         self._saved, self._saved_at = state.epoch, time.monotonic()
+
+    def _enter(self, state: TrainState) -> Form:
+        trial = self.trial
+        return enter(trial.model, trial.graph, state, trial.device, smaller=trial.spec.compact)
 
     def added_to(self, where: Provenance) -> Provenance:
         """The provenance of this process, with what earlier attempts had to do with it.
@@ -52,24 +58,41 @@ class Attempt:
     @property
     def sociable(self) -> bool:
         """Whether it can train beside others."""
-        return self.form.sociable and self.trial.spec.protocol.precision == "fp32"
+        protocol = self.trial.spec.protocol
+        return self.form.sociable and protocol.precision == "fp32" and not protocol.moving
 
     def train(self, on_epoch: OnEpoch = None, on_step: OnStep = None) -> None:
         """Train to the end, with a checkpoint from time to time; see `mica.trial.run`."""
         train_all([self], on_epoch, on_step)
 
+    @property
+    def next_stop(self) -> int:
+        """The epoch after which masks move next, or the last one."""
+        protocol, done = self.trial.spec.protocol, self.form.epoch
+        return next(filter(protocol.moves_after, range(done + 1, protocol.epochs)), protocol.epochs)
+
+    def move(self, images: ImageSet) -> None:
+        """Move the masks, if the protocol says so after this epoch; the form is another then."""
+        trial, rows = self.trial, self.form.rows
+        if rows and rows[-1].finite and trial.spec.protocol.moves_after(rows[-1].number):
+            state = self.form.leave()
+            self.form = self._enter(
+                move(state, trial.model, trial.graph, images, trial.spec.protocol, trial.spec.seed)
+            )
+
     def hold(self) -> None:
         """Copy what the form has come to, and save it if the time has come."""
         if self._keeper:
-            self._held = self.form.hold()
+            self._held = self.form, self.form.hold()
             if time.monotonic() - self._saved_at >= self._keeper.every:
                 self.save()
 
     def save(self) -> None:
-        if not self._keeper or not self._held or len(self._held.rows) <= self._saved:
+        if not self._keeper or not self._held or len(self._held[1].rows) <= self._saved:
             return
-        epoch = len(self._held.rows)
-        content = pack(self.trial, self.form.leave(self._held), self._hosts, tuple(self._remarks))
+        form, held = self._held
+        epoch = len(held.rows)
+        content = pack(self.trial, form.leave(held), self._hosts, tuple(self._remarks))
         try:
             self._keeper.save(epoch, content)
             self._saved = epoch
@@ -107,14 +130,21 @@ class Attempt:
 
 def train_all(attempts: Sequence[Attempt], on_epoch: OnEpoch = None, on_step: OnStep = None) -> None:
     """Train attempts that stand at the same epoch of the same protocol, seed and data: `train_together`."""
-    trial, of = attempts[0].trial, {id(attempt.form): attempt for attempt in attempts}
-    forms = [attempt.form for attempt in attempts]
+    trial = attempts[0].trial
+    parts, protocol, seed = trial.parts(), trial.spec.protocol, trial.spec.seed
     try:
-        for found in train_together(forms, trial.parts(), trial.spec.protocol, trial.spec.seed, on_step):
-            for form, epoch in found:
-                of[id(form)].hold()
-                if on_epoch:
-                    on_epoch(of[id(form)].trial.spec, epoch)
+        going = True
+        while going:
+            for attempt in attempts:
+                attempt.move(parts.train)
+            of, going = {id(attempt.form): attempt for attempt in attempts}, False
+            forms = [attempt.form for attempt in attempts]
+            for found in train_together(forms, parts, protocol, seed, on_step, attempts[0].next_stop):
+                going = True
+                for form, epoch in found:
+                    of[id(form)].hold()
+                    if on_epoch:
+                        on_epoch(of[id(form)].trial.spec, epoch)
     except Exception:
         raise  # an error would come again
     except BaseException:

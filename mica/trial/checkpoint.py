@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from mica.compaction.places import Index, grid, kept_places, own_tensors
+from mica.masks import Masks
 from mica.training.evaluation import Metrics
 from mica.training.state import Epoch, TrainState
 from mica.trial.prepare import PreparedTrial
@@ -71,17 +72,20 @@ def pack(
         version=CHECKPOINT_VERSION,
         key=trial.spec.key,
         code=trial.spec.code,
-        masks=state.masks.digest(),
+        masks=trial.masks.digest(),
         epoch=state.epoch,
         rows=tuple(map(_numbers, state.rows)),
         hosts=hosts,
         remarks=remarks,
     )
     tensors = {}
-    for name, place in _places(trial):
+    for name, place in _places(trial, state.masks):
         for kind, found in (("value", state.tensors), ("momentum", state.momentum)):
             if name in found:
                 tensors[f"{kind}/{name}"] = place.take(found[name])
+    if state.masks.digest() != trial.masks.digest():
+        for name, mask in state.masks.items():
+            tensors[f"kept/{name}"] = mask.flatten().nonzero().flatten()
     content = safetensors.torch.save(tensors, {_HEAD: head.model_dump_json(), _DIGEST: _UNSIGNED})
     return _signed(content)
 
@@ -127,13 +131,15 @@ class _Place:
         full[self.index] = values
 
 
-def _places(trial: PreparedTrial) -> Iterator[tuple[str, _Place]]:
+def _places(trial: PreparedTrial, masks: Masks) -> Iterator[tuple[str, _Place]]:
     """Of every tensor of a state, one of two names once.
 
     What is droppable is read off the network and its masks alone: it stays so while they stay (see `Form`).
+    Where they move, what is droppable hangs on what was trained too, and of every channel all is held.
     """
-    places = kept_places(trial.graph, trial.model, trial.masks)
-    weights = {f"{layer}.weight": mask.cpu() for layer, mask in trial.masks.items()}
+    moves = trial.spec.protocol.moving is not None
+    places = {} if moves else kept_places(trial.graph, trial.model, masks)
+    weights = {f"{layer}.weight": mask.cpu() for layer, mask in masks.items()}
     saved = trial.model.state_dict().keys()  # a buffer that it leaves out is no part of a state
     for name in own_tensors(trial.model):
         if name in saved:
@@ -142,13 +148,14 @@ def _places(trial: PreparedTrial) -> Iterator[tuple[str, _Place]]:
 
 
 def _rebuilt(trial: PreparedTrial, tensors: Mapping[str, Tensor], rows: tuple[Epoch, ...]) -> TrainState:
-    state = trial.begin()
+    masks, tensors = _moved(trial, tensors)
+    state = TrainState.begin(trial.model, masks)
     momentum: dict[str, Tensor] = {}
     if any(name.startswith("momentum/") for name in tensors):
         names = dict(trial.model.named_parameters())
         momentum = {name: torch.zeros_like(state.tensors[name]) for name in names}
     wanted = set()
-    for name, place in _places(trial):
+    for name, place in _places(trial, masks):
         for kind, full in (("value", state.tensors), ("momentum", momentum)):
             if name in full:
                 wanted.add(f"{kind}/{name}")
@@ -156,6 +163,27 @@ def _rebuilt(trial: PreparedTrial, tensors: Mapping[str, Tensor], rows: tuple[Ep
     if unknown := tensors.keys() - wanted:
         raise BadCheckpoint(f"holds {min(unknown)!r}, which the network has not")
     return replace(state, momentum=momentum, rows=rows)
+
+
+def _moved(trial: PreparedTrial, tensors: Mapping[str, Tensor]) -> tuple[Masks, dict[str, Tensor]]:
+    """The masks that the state had, and the tensors that are left."""
+    kept = {name: value for name, value in tensors.items() if name.startswith("kept/")}
+    rest = {name: value for name, value in tensors.items() if name not in kept}
+    if not kept:
+        return trial.masks, rest
+    masks = {}
+    for name, mask in trial.masks.items():
+        found = torch.zeros(mask.numel(), dtype=torch.bool)
+        places = kept.pop(f"kept/{name}", None)
+        if places is None or places.dtype != torch.int64 or len(places) != int(mask.sum()):
+            raise BadCheckpoint(f"holds no mask of {name!r} with as many edges")
+        if len(places) and not (int(places.min()) >= 0 and int(places.max()) < len(found)):
+            raise BadCheckpoint(f"holds a mask of {name!r} that does not fit")
+        found[places] = True
+        masks[name] = found.view_as(mask)
+    if kept or not trial.spec.protocol.moving:
+        raise BadCheckpoint("holds masks that moved, which the trial's do not")
+    return Masks(masks), rest
 
 
 def _put(tensors: Mapping[str, Tensor], name: str, place: _Place, full: Tensor) -> None:

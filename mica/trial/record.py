@@ -11,7 +11,7 @@ from mica.trial.spec import TrialSpec
 Outcome = Literal["completed", "collapsed", "diverged", "failed"]
 """How a trial ended. Collapsed: no functional edge, not trained. Diverged: a loss was not finite."""
 
-RECORD_VERSION = 5
+RECORD_VERSION = 6
 """Raised when a field is added or changes its meaning; readers refuse versions that they do not know."""
 
 _PLACE = re.compile(r'^ *File "([^"<>]+)", line (\d+)', re.MULTILINE)
@@ -118,6 +118,7 @@ class Record(_Part):
     spec: TrialSpec
     outcome: Outcome
     mask: MaskSummary | None = Field(None, description="Null for a trial that failed before its mask.")
+    moved: MaskSummary | None = Field(None, description="The mask after the last epoch, where masks move.")
     layers: tuple[LayerRow, ...] = ()
     results: Results = Results()
     epochs: tuple[EpochRow, ...] = ()

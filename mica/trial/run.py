@@ -17,7 +17,7 @@ from mica.trial.inspection import collapsed, inspect
 from mica.trial.keeper import Keeper
 from mica.trial.prepare import PreparedTrial, prepare
 from mica.trial.provenance import Clock, provenance
-from mica.trial.record import EpochRow, Outcome, Record, Results
+from mica.trial.record import EpochRow, MaskSummary, Outcome, Record, Results
 from mica.trial.spec import TrialSpec, open_data
 
 
@@ -125,11 +125,15 @@ class _Course:
             spec=self.spec,
             outcome=outcome,
             mask=self._summary,
+            moved=self._moved(form) if form and self.spec.protocol.moving else None,
             layers=self._layers,
             results=_results(epochs),
             epochs=tuple(_epoch_row(epoch) for epoch in epochs),
             provenance=self.attempt.added_to(where) if self.attempt else where,
         )
+
+    def _moved(self, form: Form) -> MaskSummary:
+        return inspect(self._trial.graph, self._trial.model, form.leave().masks)[0]
 
 
 def load(spec: TrialSpec) -> Dataset:
@@ -148,9 +152,11 @@ def _keep(trial: PreparedTrial, form: Form | None, folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     trial.masks.save(folder / "masks.npz")
+    # On the CPU, as all of a state: a machine without a GPU can load them.
+    state = form.leave() if form else trial.begin()
+    if trial.spec.protocol.moving:
+        state.masks.save(folder / "masks-last.npz")
     if trial.spec.keep == "weights":
-        # On the CPU, as all of a state: a machine without a GPU can load them.
-        state = form.leave() if form else trial.begin()
         # What has two names is written twice: safetensors knows no tensor that is shared.
         tensors = {name: value.clone() for name, value in state.tensors.items()}
         save_file(tensors, folder / "weights.safetensors")

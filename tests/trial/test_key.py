@@ -7,6 +7,7 @@ import pytest
 
 from mica.errors import UserError
 from mica.pruning.methods import combine
+from mica.training.moving import Moving
 from mica.training.protocol import Protocol, default_protocol
 from mica.trial import TrialSpec
 from mica.trial import key as identity
@@ -93,7 +94,7 @@ def test_the_canonical_form_is_pinned() -> None:
 PROTOCOL_CHANGES = {
     "epochs": 10, "batch_size": 64, "lr": 0.2, "lr_drops": (0.5,), "lr_factor": 0.2, "momentum": 0.8,
     "nesterov": False, "weight_decay": 0.0, "augment": "none", "precision": "bf16", "train_size": 100,
-    "val_size": 100, "test_size": 100, "initial_weights": "rescaled",
+    "val_size": 100, "test_size": 100, "initial_weights": "rescaled", "moving": Moving(name="set"),
 }  # fmt: skip
 
 
@@ -109,6 +110,7 @@ def test_every_change_that_matters_makes_another_key() -> None:
             "rbpi-synflow(iterations=3)", "dense",
         )),
         *({"protocol": {field: value}} for field, value in PROTOCOL_CHANGES.items()),
+        {"protocol": {"moving": Moving(name="rigl")}}, {"protocol": {"moving": Moving(name="set", every=2)}},
     ]  # fmt: skip
     keys = [key(**change) for change in changes]
     assert len(set(keys)) == len(keys)

@@ -65,7 +65,8 @@ def _variants(trials: pd.DataFrame) -> pd.Series:
         words = pd.Series("", index=rows.index, dtype=object)
         for column in columns:
             if rows[column].nunique(dropna=False) > 1:
-                words += f", {_axis(column)} " + rows[column].astype(str)
+                said = f", {_axis(column)} " + rows[column].astype(str)
+                words += said.where(rows[column].notna(), "")
         found.loc[rows.index] = words.str.removeprefix(", ")
     return found
 

@@ -16,6 +16,7 @@ from mica.sweep.plan.complaints import complaints
 from mica.sweep.plan.ratios import log10_ratios
 from mica.sweep.plan.search import Rung, Search
 from mica.sweep.plan.yaml_file import YamlFile
+from mica.training.moving import Moving
 from mica.training.protocol import Protocol
 from mica.trial.spec import MAX_SEED, Keep
 from mica.wording import check_place, quoted
@@ -226,6 +227,7 @@ _KNOWN: dict[str, type[BaseModel]] = {
     "resources": Resources,
     "times": Times,
     "grids": Axes,
+    "moving": Moving,
     "search": Search,
     "rungs": Rung,
 }

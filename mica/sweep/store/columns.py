@@ -99,6 +99,7 @@ def _row_of(item: Stored) -> dict[str, Any]:
         "error": record.error,
         **spec.model_dump(include={"budget", "rounding", "log10_ratio", "seed"}),
         **_fields(record.mask, "mask_"),
+        **{name: getattr(record.moved, name.removeprefix("moved_"), None) for name in _MOVED},
         **_fields(record.results),
         **_fields(spec.protocol, "protocol_"),
         **_fields(record.provenance),
@@ -126,6 +127,8 @@ def _plain(value: Any) -> Any:
     """Tuples and mappings as text; the rest as it is."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items())
+    if isinstance(value, BaseModel):
+        return str(value)
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
@@ -151,7 +154,12 @@ def _schema(columns: Columns) -> pa.Schema:
     return pa.schema(fields)
 
 
-_PARTS = _columns(MaskSummary, "mask_") | _columns(Results) | _columns(Protocol, "protocol_")
+_MOVED: Columns = {
+    f"moved_{name}": (kind, f"After the last epoch, where masks move. {said}")
+    for name, (kind, said) in _columns(MaskSummary).items()
+    if name in ("edges_functional", "corrected_ratio", "functional_node_share", "digest")
+}
+_PARTS = _columns(MaskSummary, "mask_") | _MOVED | _columns(Results) | _columns(Protocol, "protocol_")
 TRIALS = _schema(KEY | _AXES | _PARTS | _columns(Provenance))
 """The table `trials`."""
 LAYERS, EPOCHS = (_schema(KEY | _columns(kind)) for kind in (LayerRow, EpochRow))
