@@ -12,6 +12,11 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from mica.errors import UserError, nearest
 from mica.wording import check_no_password, check_text, quoted
 
+LATER = "came later"
+"""Stands in the annotation of an option that came after the first records: `Annotated[float, LATER]`.
+
+At its default it takes no part in a trial's key, so that what was recorded before keeps its trial.
+"""
 _REQUIRED = inspect.Parameter.empty
 _LONGEST = 10_000
 """Characters of an option's value as JSON."""
@@ -35,7 +40,9 @@ class Options:
         return Options({**self.defaults, name: default}, {**self.annotations, name: annotation}, self.others)
 
     def checked(self, what: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What differs from the defaults, and the defaults of the rest; all as JSON knows it.
+        """What differs from the defaults, and the defaults of the rest, those that came later apart.
+
+        All as JSON knows it.
 
         Args:
             what: names the function in messages, such as `model 'mlp'`.
@@ -56,7 +63,11 @@ class Options:
         defaults = {name: _plain(value) for name, value in self.defaults.items() if value is not _REQUIRED}
         values = {name: self._value(f"{what}: {name}", name, value) for name, value in given.items()}
         changed = {n: v for n, v in sorted(values.items()) if n not in defaults or defaults[n] != v}
-        return changed, {name: value for name, value in defaults.items() if name not in changed}
+        rest = {n: value for n, value in defaults.items() if n not in changed and not self._came_later(n)}
+        return changed, rest
+
+    def _came_later(self, name: str) -> bool:
+        return LATER in getattr(self.annotations.get(name), "__metadata__", ())
 
     def _value(self, what: str, name: str, value: Any) -> Any:
         annotation = self.annotations.get(name, Any)

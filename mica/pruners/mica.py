@@ -1,14 +1,18 @@
 """Minimum Connection Assurance (MiCA): random edges that are sure to connect (paper section 3)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from mica.graph.channels import Ids
 from mica.graph.layers import Layer, LayerGraph, Op
 from mica.graph.reachability import Bits, Bools, input_nodes
 from mica.masks import Masks
+from mica.options import LATER
 from mica.pruners.connection.channel_order import channels
+from mica.pruners.connection.draw import Draw, Weights, weights_of
 from mica.pruners.connection.node_counts import NodeCounts, chosen_outputs, shares
 from mica.pruners.connection.repair import repair
 from mica.pruners.kinds import placing
@@ -16,8 +20,7 @@ from mica.pruners.kinds import placing
 _DEAD = -1
 """Stands for the channel of an input node that no signal reaches."""
 
-_FEW = 1 << 16
-"""Up to so many edges, or up to a twentieth of the places, numpy's own choice is quick enough."""
+Focus = Annotated[float, Field(ge=0, le=100), LATER]
 
 
 @placing("mica", cost=150)
@@ -27,6 +30,7 @@ def mica(
     rng: np.random.Generator,
     *,
     node_counts: NodeCounts = "random",
+    focus: Focus = 0.0,
 ) -> Masks:
     """Masks with exactly the budget, built so that as many edges as possible are functional.
 
@@ -39,32 +43,38 @@ def mica(
         budget: layer name → number of edges.
         rng: the mask's random stream.
         node_counts: what to take of equation 3: any number in its range, as in the paper, or an end of it.
+        focus: 0 draws all input nodes alike, as in the paper; else in proportion to this power of how many
+            pixels a node brings signal to. In maps hardly larger than a kernel its middle then comes first.
     """
     names = channels(graph, rng)
     outputs = chosen_outputs(graph, budget, names, node_counts, rng)
     masks: dict[str, Bools] = {}
+    weights: dict[str, Weights | None] = {}
 
     def place(op: Op, nodes: Bits) -> Bools:
         reached = nodes.any(axis=0).ravel()
         ids = names.ids[op.inputs[0]]
         channel = np.where(reached, np.repeat(ids, len(reached) // len(ids)), _DEAD)
-        masks[op.name] = _place_layer(graph.layers[op.name], budget[op.name], channel, outputs[op.name], rng)
+        layer, weights[op.name] = graph.layers[op.name], weights_of(nodes, focus)
+        own = weights[op.name]
+        draws = [Draw(rng, None if own is None else own[group]) for group in range(layer.groups)]
+        masks[op.name] = _place_layer(layer, budget[op.name], channel, outputs[op.name], draws)
         return masks[op.name]
 
     nodes = input_nodes(graph, place)
-    return repair(graph, masks, nodes, outputs, rng)
+    return repair(graph, masks, nodes, outputs, rng, weights)
 
 
-def _place_layer(layer: Layer, edges: int, nodes: Ids, outputs: Ids, rng: np.random.Generator) -> Bools:
+def _place_layer(layer: Layer, edges: int, nodes: Ids, outputs: Ids, draws: Sequence[Draw]) -> Bools:
     """One layer's mask. `nodes` holds each input node's channel, or `_DEAD`, group after group."""
     mask = np.zeros((layer.groups, layer.edges // layer.groups), dtype=bool)
-    by_group = zip(mask, nodes.reshape(layer.groups, -1), shares(edges, outputs, layer), strict=True)
-    for group_mask, group_nodes, (share, chosen) in by_group:
-        group_mask[_place(share, group_nodes, chosen, layer.shape[0] // layer.groups, rng)] = True
+    by_group = zip(mask, nodes.reshape(layer.groups, -1), shares(edges, outputs, layer), draws, strict=True)
+    for group_mask, group_nodes, (share, chosen), draw in by_group:
+        group_mask[_place(share, group_nodes, chosen, layer.shape[0] // layer.groups, draw)] = True
     return mask.reshape(layer.shape)
 
 
-def _place(edges: int, nodes: Ids, outputs: Ids, all_outputs: int, rng: np.random.Generator) -> Ids:
+def _place(edges: int, nodes: Ids, outputs: Ids, all_outputs: int, draw: Draw) -> Ids:
     """Which edges to keep, as indices output · inputs + input.
 
     Room is taken in this order: the minimum connection, the rest of V_in × V_out, other outputs with
@@ -72,15 +82,15 @@ def _place(edges: int, nodes: Ids, outputs: Ids, all_outputs: int, rng: np.rando
     """
     live, dead = np.flatnonzero(nodes != _DEAD), np.flatnonzero(nodes == _DEAD)
     others = np.setdiff1d(np.arange(all_outputs), outputs)
-    placed = _minimum_connection(live, nodes[live], outputs, len(nodes), rng)[:edges]
+    placed = _minimum_connection(live, nodes[live], outputs, len(nodes), draw)[:edges]
     for rows, columns in ((outputs, live), (others, live), (np.arange(all_outputs), dead)):
         if wanted := edges - len(placed):
-            more = _fill_at_random(wanted, rows, columns, len(nodes), placed, rng)
+            more = _fill_at_random(wanted, rows, columns, len(nodes), placed, draw)
             placed = np.concatenate([placed, more])
     return placed
 
 
-def _minimum_connection(live: Ids, channel: Ids, outputs: Ids, inputs: int, rng: np.random.Generator) -> Ids:
+def _minimum_connection(live: Ids, channel: Ids, outputs: Ids, inputs: int, draw: Draw) -> Ids:
     """Edges that give every live input node and every chosen output a partner, most needed first.
 
     One random position of every live channel comes first: that alone keeps the channel's producers
@@ -89,25 +99,18 @@ def _minimum_connection(live: Ids, channel: Ids, outputs: Ids, inputs: int, rng:
     """
     if not len(live) or not len(outputs):
         return np.empty(0, dtype=np.int64)
-    order = rng.permutation(len(live))
+    rng, order = draw.rng, draw.order(live)
     _, first_of_channel = np.unique(channel[order], return_index=True)
     rest = np.delete(order, first_of_channel)
     live = live[np.concatenate([rng.permutation(order[first_of_channel]), rest])]
     outputs = rng.permutation(outputs)
     longer = max(len(live), len(outputs))
-    live = np.concatenate([live, rng.choice(live, longer - len(live))])
+    live = np.concatenate([live, draw.some(live, longer - len(live))])
     outputs = np.concatenate([outputs, rng.choice(outputs, longer - len(outputs))])
     return outputs * inputs + live
 
 
-def _fill_at_random(
-    wanted: int,
-    outputs: Ids,
-    nodes: Ids,
-    inputs: int,
-    placed: Ids,
-    rng: np.random.Generator,
-) -> Ids:
+def _fill_at_random(wanted: int, outputs: Ids, nodes: Ids, inputs: int, placed: Ids, draw: Draw) -> Ids:
     """Up to `wanted` random edges of outputs × nodes that are not placed yet, without repeats."""
     if not len(outputs) or not len(nodes):
         return np.empty(0, dtype=np.int64)
@@ -117,22 +120,7 @@ def _fill_at_random(
     rows, columns = row[placed // inputs], column[placed % inputs]
     inside = (rows >= 0) & (columns >= 0)
     taken = np.sort(rows[inside] * len(nodes) + columns[inside])
-    free = len(outputs) * len(nodes) - len(taken)
-    ranks = _choose(min(wanted, free), free, rng)
-    # The r-th free cell lies behind as many taken ones as have at most r free cells before them.
-    behind = np.searchsorted(ranks, taken - np.arange(len(taken)))
-    cells = ranks + np.repeat(np.arange(len(taken) + 1), np.diff(behind, prepend=0, append=len(ranks)))
+    cells = draw.cells(wanted, len(outputs), nodes, taken)
     cell_rows, cell_columns = np.divmod(cells, len(nodes))
     edges: Ids = outputs[cell_rows] * inputs + nodes[cell_columns]
     return edges
-
-
-def _choose(count: int, total: int, rng: np.random.Generator) -> Ids:
-    """`count` of the numbers below `total`, ascending; all such sets are equally likely."""
-    if count <= max(_FEW, total // 20):
-        return np.sort(rng.choice(total, count, replace=False, shuffle=False))
-    # Drawing one number after the other until so many differ, which is several times quicker.
-    drawn, wanted = np.zeros(total, dtype=bool), min(count, total - count)
-    while missing := wanted - np.count_nonzero(drawn):
-        drawn[rng.integers(total, size=missing)] = True
-    return np.flatnonzero(drawn if wanted == count else ~drawn)

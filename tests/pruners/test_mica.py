@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mica
+from mica.pruners.connection import draw
+from mica.pruners.connection.draw import choose
 from mica.pruners.connection.node_counts import _count
-from mica.pruners.mica import _choose
 from mica.pruning.budgets import allocate
 from tests.oracle.networks import OracleNet, random_network
 from tests.oracle.paths import functional_edges, open_places
@@ -400,10 +401,10 @@ def test_groups_behind_a_concatenation_do_not_collapse_while_every_layer_has_an_
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_many_edges_too_are_chosen_with_equal_chances(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mica.pruners.mica, "_FEW", 0)
+    monkeypatch.setattr(draw, "_FEW", 0)
     sets = list(itertools.combinations(range(5), count))
     rng, draws = np.random.default_rng(count), 400 * len(sets)
-    found = Counter(tuple(_choose(count, 5, rng).tolist()) for _ in range(draws))
+    found = Counter(tuple(choose(count, 5, rng).tolist()) for _ in range(draws))
     assert set(found) == set(sets)
     chi_square = sum((found[each] - 400) ** 2 / 400 for each in sets)
     assert chi_square < 30  # of at most 9 degrees of freedom: one in two thousand

@@ -9,6 +9,7 @@ from mica.graph.channels import Ids
 from mica.graph.layers import LayerGraph
 from mica.graph.reachability import Bits, Bools, openings
 from mica.masks import Masks
+from mica.pruners.connection.draw import Draw, Weights
 
 
 def repair(
@@ -17,6 +18,7 @@ def repair(
     nodes: Mapping[str, Bits] | None,
     outputs: Mapping[str, Ids],
     rng: np.random.Generator,
+    weights: Mapping[str, Weights | None],
 ) -> Masks:
     """Masks of the same budget with as many functional edges as moving them within layers can give.
 
@@ -27,6 +29,7 @@ def repair(
     Args:
         nodes: `mica.graph.reachability.input_nodes` of the masks.
         outputs: layer name → the outputs the layer was meant to use; openings there are taken first.
+        weights: layer name → how much rather than others each input node is drawn (`weights_of`).
     """
     masks = dict(masks)
     while True:
@@ -35,7 +38,7 @@ def repair(
             idle = np.flatnonzero(masks[name] & ~open_places)
             if len(idle):
                 free = (open_places & ~masks[name]).reshape(len(open_places), -1)
-                target = _targets(free, outputs[name], len(idle), rng)
+                target = _targets(free, outputs[name], len(idle), rng, weights[name])
                 mask = masks[name].copy()
                 np.put(mask, rng.permutation(idle)[: len(target)], False)
                 np.put(mask, target, True)
@@ -46,9 +49,13 @@ def repair(
         nodes = None
 
 
-def _targets(free: Bools, outputs: Ids, wanted: int, rng: np.random.Generator) -> Ids:
+def _targets(
+    free: Bools, outputs: Ids, wanted: int, rng: np.random.Generator, weights: Weights | None
+) -> Ids:
     """Up to `wanted` random openings, those of the chosen outputs before any other."""
     chosen = np.zeros(len(free), dtype=bool)
     chosen[outputs] = True
-    found = [rng.permutation(np.flatnonzero(free & rows[:, None])) for rows in (chosen, ~chosen)]
-    return np.concatenate(found)[:wanted]
+    # Each output reads the nodes of its own group.
+    draw = Draw(rng, None if weights is None else weights.repeat(len(free) // len(weights), axis=0).ravel())
+    found = [np.flatnonzero(free & rows[:, None]) for rows in (chosen, ~chosen)]
+    return np.concatenate([places[draw.order(places)] for places in found])[:wanted]
