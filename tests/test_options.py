@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field
 
 from mica.errors import UserError
-from mica.options import call, check_choice, options_of
+from mica.options import LATER, call, check_choice, options_of
 
 if TYPE_CHECKING:
     from nowhere import Nothing
@@ -164,3 +164,18 @@ def test_annotations_that_cannot_be_read_check_nothing() -> None:
     def unreadable(x: "Nothing", y: "not a type" = 1, z: Odd = None, w: "list[Nothing]" = ()) -> None: ...  # type: ignore  # noqa
 
     assert checked(unreadable, x=[1, "a"], z={"k": 2}) == ({"x": [1, "a"], "z": {"k": 2}}, {"y": 1, "w": []})
+
+
+def rounder(radius: int, *, edge: int = 1, polish: Annotated[float, Field(ge=0), LATER] = 0.0) -> float:
+    return radius * edge + polish
+
+
+def test_what_came_later_is_told_of_only_where_it_is_set() -> None:
+    options = options_of(rounder, ("radius",))
+    assert options.checked("rounder", {}) == ({}, {"edge": 1})
+    assert options.checked("rounder", {"polish": 0}) == ({}, {"edge": 1})
+    changed, defaults = options.checked("rounder", {"polish": 0.25})
+    assert (changed, defaults) == ({"polish": 0.25}, {"edge": 1})
+    assert call(rounder, {"radius": 2}, {**defaults, **changed}) == 2.25
+    with pytest.raises(UserError, match="polish is -1"):
+        options.checked("rounder", {"polish": -1})

@@ -44,7 +44,7 @@ def mica(
         rng: the mask's random stream.
         node_counts: what to take of equation 3: any number in its range, as in the paper, or an end of it.
         focus: 0 draws all input nodes alike, as in the paper; else in proportion to this power of how many
-            pixels a node brings signal to. In maps hardly larger than a kernel its middle then comes first.
+            pixels a node brings signal to: in maps hardly larger than a kernel its middle, above all.
     """
     names = channels(graph, rng)
     outputs = chosen_outputs(graph, budget, names, node_counts, rng)
@@ -95,17 +95,19 @@ def _minimum_connection(live: Ids, channel: Ids, outputs: Ids, inputs: int, draw
 
     One random position of every live channel comes first: that alone keeps the channel's producers
     functional (paper section 3, step 1). Then inputs and outputs pair up one to one, and what the
-    longer side has left goes to random members of the shorter one (step 2).
+    longer side has left goes to random members of the shorter one (step 2). With weights the other positions
+    of a channel need no partner: light ones had better stay unread.
     """
     if not len(live) or not len(outputs):
         return np.empty(0, dtype=np.int64)
     rng, order = draw.rng, draw.order(live)
     _, first_of_channel = np.unique(channel[order], return_index=True)
     rest = np.delete(order, first_of_channel)
-    live = live[np.concatenate([rng.permutation(order[first_of_channel]), rest])]
+    needed = rng.permutation(order[first_of_channel])
+    partners = live[np.concatenate([needed, rest]) if draw.weights is None else needed]
     outputs = rng.permutation(outputs)
-    longer = max(len(live), len(outputs))
-    live = np.concatenate([live, draw.some(live, longer - len(live))])
+    longer = max(len(partners), len(outputs))
+    live = np.concatenate([partners, draw.some(live, longer - len(partners))])
     outputs = np.concatenate([outputs, rng.choice(outputs, longer - len(outputs))])
     return outputs * inputs + live
 
