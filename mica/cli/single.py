@@ -20,6 +20,13 @@ from mica.errors import UserError
 @click.option("--data", help="Data set for methods that score images; it then sets classes and shape.")
 @click.option("--budget", type=click.Choice(["nominal", "corrected"]), default="nominal", show_default=True)
 @click.option("--rounding", type=click.Choice(["floor", "exact"]), default="floor", show_default=True)
+@click.option(
+    "--target",
+    type=click.Choice(["nominal", "corrected"]),
+    default="nominal",
+    show_default=True,
+    help="What the ratio counts: kept edges, or functional ones.",
+)
 @click.option("--save", type=click.Path(path_type=Path), help="Write the masks to this .npz file.")
 @JSON
 def inspect(

@@ -75,6 +75,17 @@ def input_nodes(graph: LayerGraph, mask_of: Callable[[Op, Bits], Bools]) -> dict
     Args:
         mask_of: gives a layer's mask; called layer by layer in order, with the layer's own nodes.
     """
+    return _signal(graph, mask_of)[0]
+
+
+def live_outputs(graph: LayerGraph, masks: Mapping[str, Tensor]) -> list[int]:
+    """The network's outputs that a path leads to from an input pixel, ascending."""
+    kept = {name: mask.cpu().numpy() for name, mask in masks.items()}
+    return [int(unit) for unit in np.flatnonzero(_signal(graph, lambda op, _: kept[op.name])[1])]
+
+
+def _signal(graph: LayerGraph, mask_of: Callable[[Op, Bits], Bools]) -> tuple[dict[str, Bits], Bools]:
+    """`input_nodes`, and which outputs signal reaches."""
     nodes: dict[str, Bits] = {}
     live: list[Bools] = []
     for op in graph.ops:
@@ -85,7 +96,7 @@ def input_nodes(graph: LayerGraph, mask_of: Callable[[Op, Bits], Bools]) -> dict
             live.append(_layer_forward(layer, nodes[op.name], mask_of(op, nodes[op.name])))
         else:
             live.append(_forward(op, sources))
-    return nodes
+    return nodes, live[-1]
 
 
 def functional_node_share(graph: LayerGraph, masks: Mapping[str, Tensor]) -> float | None:

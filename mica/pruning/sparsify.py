@@ -1,5 +1,6 @@
 """From a network, a method, a ratio and a seed to checked masks."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from mica.pruners.scores.score_key import ScoreCache
 from mica.pruners.scores.top_k import rank_globally, rank_within_layers
 from mica.pruning.budgets import Budget, BudgetKind, Rounding, allocate, check_ratio, target_edges
 from mica.pruning.methods import DENSE, GLOBAL, Method, as_ranking, combine, is_ranking, parse_method
+from mica.pruning.target import Target, reach
 from mica.registry import place_of
 from mica.wording import described
 
@@ -35,6 +37,7 @@ def sparsify(
     data: tuple[Tensor, Tensor] | None = None,
     budget: BudgetKind = "nominal",
     rounding: Rounding = "floor",
+    target: Target = "nominal",
     cache: ScoreCache | None = None,
 ) -> Masks:
     """Masks for a network at initialisation; the network itself is not changed.
@@ -50,6 +53,8 @@ def sparsify(
         budget: `nominal`, the distribution's own; or `corrected`, what is functional in the mask of the
             method that this one is compared with (paper section 4.6).
         rounding: `floor` as in the published results, or `exact` to the edge (`mica.pruning.budgets`).
+        target: what the ratio counts: kept edges, `nominal`; or functional ones, `corrected`, to a hundredth,
+            or as near as there is a mask (`mica.pruning.target`).
         cache: keeps scores for other ratios and methods; the masks are the same without.
 
     Returns:
@@ -60,15 +65,52 @@ def sparsify(
             a pruner or distribution of a user's own gave something else than it must.
         TraceError: the network cannot be followed.
     """
+    return sparsify_to(
+        model,
+        method,
+        ratio,
+        seed,
+        input_shape=input_shape,
+        graph=graph,
+        data=data,
+        budget=budget,
+        rounding=rounding,
+        target=target,
+        cache=cache,
+    )[0]
+
+
+def sparsify_to(
+    model: nn.Module,
+    method: str | Method,
+    ratio: float,
+    seed: int,
+    *,
+    input_shape: tuple[int, ...] | None = None,
+    graph: LayerGraph | None = None,
+    data: tuple[Tensor, Tensor] | None = None,
+    budget: BudgetKind = "nominal",
+    rounding: Rounding = "floor",
+    target: Target = "nominal",
+    cache: ScoreCache | None = None,
+) -> tuple[Masks, float]:
+    """`sparsify`, and the log10 of the nominal ratio of these masks, which a corrected target looks for."""
     check_ratio(ratio)
+    check_choice("target", target, Target)
     check_choice("budget", budget, BudgetKind)
     check_choice("rounding", rounding, Rounding)
     parsed = parse_method(method) if isinstance(method, str) else method
     graph = given_graph("sparsify", model, graph, input_shape)
     images, labels = data or (None, None)
     network = Network(model=model, graph=graph, images=images, labels=labels, seed=seed)
-    task = _Task(network, ratio, seed, rounding, cache)
-    return task.nominal(parsed) if budget == "nominal" else task.corrected(parsed)
+
+    def make(log10_ratio: float) -> Masks:
+        nominal = ratio if log10_ratio == aim else float(10**log10_ratio)  # to the bit
+        task = _Task(network, nominal, seed, rounding, cache)
+        return task.nominal(parsed) if budget == "nominal" else task.corrected(parsed)
+
+    aim = math.log10(ratio)
+    return (make(aim), aim) if target == "nominal" or parsed == DENSE else reach(make, graph, aim)
 
 
 def source_method(method: Method) -> Method:

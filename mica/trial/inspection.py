@@ -4,12 +4,14 @@ from torch import Tensor, nn
 
 from mica.compaction.flops import compact_flops
 from mica.graph.layers import Layer, LayerGraph
-from mica.graph.reachability import functional, node_share
+from mica.graph.reachability import functional, live_outputs, node_share
 from mica.masks import Masks
 from mica.trial.record import LayerRow, MaskSummary
 
 
-def inspect(graph: LayerGraph, model: nn.Module, masks: Masks) -> tuple[MaskSummary, tuple[LayerRow, ...]]:
+def inspect(
+    graph: LayerGraph, model: nn.Module, masks: Masks, log10_nominal: float | None = None
+) -> tuple[MaskSummary, tuple[LayerRow, ...]]:
     """What there is to say about masks of a network without training it."""
     paths = functional(graph, masks)
     layers = tuple(_layer_row(layer, masks[name], paths[name]) for name, layer in graph.layers.items())
@@ -25,6 +27,8 @@ def inspect(graph: LayerGraph, model: nn.Module, masks: Masks) -> tuple[MaskSumm
         flops_masked=graph.flops(masks.counts()),
         flops_compact=compact_flops(graph, model, masks),
         digest=masks.digest(),
+        log10_nominal=log10_nominal,
+        outputs_reached=tuple(live_outputs(graph, masks)),
     )
     return summary, layers
 

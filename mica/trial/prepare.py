@@ -11,7 +11,7 @@ from mica.graph import LayerGraph
 from mica.graph.tracing import trace
 from mica.masks import Masks
 from mica.models import build, models
-from mica.pruning.sparsify import sparsify
+from mica.pruning.sparsify import sparsify_to
 from mica.training.engine import Parts
 from mica.training.images import ImageSet, image_set
 from mica.training.initial_weights import rescale
@@ -30,6 +30,8 @@ class PreparedTrial:
     model: nn.Module
     graph: LayerGraph
     masks: Masks
+    log10_nominal: float | None = None
+    """The ratio that the masks were made for; another than the spec's where its target is corrected."""
 
     def parts(self) -> Parts:
         """Training, validation and test images on the device."""
@@ -59,7 +61,7 @@ def prepare(spec: TrialSpec, dataset: Dataset, device: str) -> PreparedTrial:
     """The network with its initial weights, dense, and the trial's masks beside it."""
     model, graph = network_of(spec, dataset)
     model.to(device)
-    masks = sparsify(
+    masks, log10_nominal = sparsify_to(
         model,
         spec.method,
         spec.ratio,
@@ -68,6 +70,7 @@ def prepare(spec: TrialSpec, dataset: Dataset, device: str) -> PreparedTrial:
         data=_scoring_data(spec, dataset, device) if spec.method.needs_images else None,
         budget=spec.budget,
         rounding=spec.rounding,
+        target=spec.target,
         cache=score_cache(),
     )
     model.cpu()  # a form brings what it trains to the device
@@ -75,7 +78,7 @@ def prepare(spec: TrialSpec, dataset: Dataset, device: str) -> PreparedTrial:
         model.load_state_dict(_drawn(spec, dataset, "weights once more").state_dict())
     elif spec.protocol.initial_weights == "rescaled":
         rescale(model, masks)
-    return PreparedTrial(spec, dataset, device, model, graph, masks)
+    return PreparedTrial(spec, dataset, device, model, graph, masks, log10_nominal)
 
 
 def enlargement(model: str, image_shape: tuple[int, int, int]) -> int:

@@ -74,6 +74,12 @@ class MaskSummary(_Part):
         description="Likewise, of the small dense network that compaction gives; null: it gives none."
     )
     digest: str = Field(description="SHA-256 of the mask's bits.")
+    log10_nominal: float | None = Field(
+        None, description="log10 of the nominal ratio that it was made for: a corrected target looks for it."
+    )
+    outputs_reached: tuple[int, ...] | None = Field(
+        None, description="Outputs, which are classes, that a path leads to; null: not noted then."
+    )
 
 
 class Results(_Part):

@@ -105,7 +105,9 @@ class _Course:
         dataset = dataset or load(spec)
         self._seconds_data = clock.lap()
         self._trial = prepare(spec, dataset, self._device)
-        self._summary, self._layers = inspect(self._trial.graph, self._trial.model, self._trial.masks)
+        self._summary, self._layers = inspect(
+            self._trial.graph, self._trial.model, self._trial.masks, self._trial.log10_nominal
+        )
         self._seconds_mask = clock.lap()
         self.attempt: Attempt | None = None
         if spec.protocol.epochs and not collapsed(self._summary):

@@ -9,7 +9,8 @@ from mica.models import build
 from mica.pruning.budgets import BudgetKind, Rounding
 from mica.pruning.methods import DENSE, parse_method
 from mica.pruning.scarcity import Scarcity, scarcity
-from mica.pruning.sparsify import sparsify
+from mica.pruning.sparsify import sparsify_to
+from mica.pruning.target import Target
 from mica.training.protocol import Protocol
 from mica.trial.inspection import inspect
 from mica.trial.prepare import prepare
@@ -31,6 +32,7 @@ class MaskRequest:
     data: str | None
     budget: BudgetKind
     rounding: Rounding
+    target: Target
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,17 @@ def make_mask(request: MaskRequest) -> SingleMask:
             seed=request.seed,
             budget=request.budget,
             rounding=request.rounding,
+            target=request.target,
         )
         trial = prepare(spec, load(spec), "cpu")
-        model, graph, masks = trial.model, trial.graph, trial.masks
+        model, graph, masks, nominal = trial.model, trial.graph, trial.masks, trial.log10_nominal
     elif method.needs_images:
         raise UserError(f"method {request.method!r} scores training images: name a data set with --data")
     else:
         shape = _parse_shape(request.input_shape)
         model = build(request.model, input_shape=shape, classes=request.classes, seed=request.seed)
         graph = trace(model, shape)
-        masks = sparsify(
+        masks, nominal = sparsify_to(
             model,
             method,
             10**request.log10_ratio,
@@ -78,9 +81,10 @@ def make_mask(request: MaskRequest) -> SingleMask:
             graph=graph,
             budget=request.budget,
             rounding=request.rounding,
+            target=request.target,
         )
     few = scarcity(graph, 10**request.log10_ratio, request.rounding) if method != DENSE else None
-    return SingleMask(masks, *inspect(graph, model, masks), few)
+    return SingleMask(masks, *inspect(graph, model, masks, nominal), few)
 
 
 def _parse_shape(text: str) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from mica.options import call
 from mica.pruning.budgets import BudgetKind, Rounding
 from mica.pruning.methods import DENSE, Method, parse_method
 from mica.pruning.sparsify import source_method
+from mica.pruning.target import Target
 from mica.registry import place_of
 from mica.training.protocol import Protocol
 from mica.trial.key import key_of
@@ -60,6 +61,7 @@ class TrialSpec(BaseModel):
     seed: int = Field(ge=0, le=MAX_SEED, strict=True, description="Makes every random stream of the trial.")
     budget: BudgetKind = "nominal"
     rounding: Rounding = "floor"
+    target: Target = "nominal"
     protocol: Protocol
     compact: bool = Field(
         True,
@@ -111,12 +113,15 @@ class TrialSpec(BaseModel):
                 "budget": self.budget,
                 "rounding": self.rounding,
             }
+            if self.target != "nominal":  # it came after the first keys
+                fields["target"] = self.target
         return fields
 
     @property
     def cell(self) -> str:
         """The trial in a few words, its data set left out: `vgg16 mica-igq 10^4.5 seed 0`."""
-        ratio = f" 10^{round(self.log10_ratio, 2):g}" if self.method != DENSE else ""
+        kind = " corrected to" if self.target == "corrected" else ""
+        ratio = f"{kind} 10^{round(self.log10_ratio, 2):g}" if self.method != DENSE else ""
         corrected = " corrected" if self.budget == "corrected" else ""
         return f"{self.model.label} {self.method}{corrected}{ratio} seed {self.seed}"
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from mica.trial.record import LayerRow, MaskSummary
 from mica.trial.single_mask import SingleMask
+from mica.wording import counted
 
 _COLUMNS = ("nodes_in", "nodes_out", "placed", "functional")
 """Without the budget, which is what is placed: narrow terminals have room for these."""
@@ -27,13 +28,16 @@ def mask_json(found: SingleMask) -> dict[str, Any]:
 def mask_table(summary: MaskSummary, layers: Sequence[LayerRow]) -> Table:
     """A row a layer, and the mask in all below."""
     corrected = f"10^{log10(summary.corrected_ratio):.2f}" if summary.corrected_ratio else "∞ (collapsed)"
-    share = summary.functional_node_share
+    if summary.log10_nominal is not None:
+        corrected += f", nominal 10^{summary.log10_nominal:.2f}"
+    share, reached = summary.functional_node_share, len(summary.outputs_reached or ())
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         caption=f"{summary.edges_total:,} edges dense, {summary.edges_placed:,} placed, "
         f"{summary.edges_functional:,} functional; corrected ratio {corrected}; functional nodes "
-        + (f"{share:.1%}" if share is not None else "none reached"),
+        + (f"{share:.1%}" if share is not None else "none reached")
+        + f"; {counted(reached, 'output')} of {layers[-1].shape[0]} reached",
         caption_justify="left",
     )
     table.add_column("layer", overflow="fold")

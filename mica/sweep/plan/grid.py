@@ -65,9 +65,9 @@ def trials_of(
 
 
 def _faults_of_search(sweep: SweepSpec) -> Iterator[str]:
-    for name in ("data", "models", "ratios", "budget", "rounding", "seeds"):
+    for name in ("data", "models", "ratios", "budget", "rounding", "target", "seeds"):
         values = getattr(sweep, name)
-        if not values and name not in ("budget", "rounding"):
+        if not values and name not in ("budget", "rounding", "target"):
             yield f"the sweep: {name} is missing"
         if values and len(values) > 1 and name != "seeds":
             yield f"search: {name} has {len(values)} values; a search has one, or nothing could be compared"
@@ -106,7 +106,7 @@ def _size(axes: Axes) -> int:
     methods = axes.methods or ()
     dense = methods.count(DENSE)
     sparse = len(methods) - dense + len(axes.pruners or ()) * len(axes.distributions or ())
-    kinds = len(axes.budget or "1") * len(axes.rounding or "1")
+    kinds = len(axes.budget or "1") * len(axes.rounding or "1") * len(axes.target or "1")
     others = math.prod(len(axis or "1") for axis in (axes.data, axes.models, axes.seeds))
     return (dense + sparse * len(axes.ratios or "1")) * kinds * others
 
@@ -173,7 +173,8 @@ def _cells(axes: Axes, sweep: SweepSpec, sources: dict[str, DataSource]) -> Iter
         source = sources[data.label]
         protocol = _protocol(axes, model, source)
         ratios = (0.0,) if method == DENSE else axes.ratios or ()
-        for log10_ratio, rounding in product(ratios, axes.rounding or ("floor",)):
+        kinds = product(ratios, axes.rounding or ("floor",), axes.target or ("nominal",))
+        for log10_ratio, rounding, target in kinds:
             yield TrialSpec(
                 data=data,
                 data_digest=source.digest,
@@ -183,6 +184,7 @@ def _cells(axes: Axes, sweep: SweepSpec, sources: dict[str, DataSource]) -> Iter
                 seed=seed,
                 budget=budget,
                 rounding=rounding,
+                target=target,
                 protocol=protocol,
                 compact=sweep.compact,
                 keep=sweep.keep,

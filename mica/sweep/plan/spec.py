@@ -12,6 +12,7 @@ from mica.models import models
 from mica.named import Named
 from mica.pruning.budgets import BudgetKind, Rounding
 from mica.pruning.methods import Method, choose_distribution, choose_pruner, parse_method
+from mica.pruning.target import Target
 from mica.sweep.plan.complaints import complaints
 from mica.sweep.plan.ratios import log10_ratios
 from mica.sweep.plan.search import Rung, Search
@@ -97,6 +98,9 @@ class Axes(BaseModel):
     seeds: Seeds | None = Field(None, description="A list of whole numbers from 0.")
     budget: Many[BudgetKind] | None = Field(None, description="nominal (default) or corrected.")
     rounding: Many[Rounding] | None = Field(None, description="floor (default) or exact.")
+    target: Many[Target] | None = Field(
+        None, description="What ratios count: kept edges, nominal (default), or functional ones, corrected."
+    )
     protocol: Protocol | None = Field(None, description="What differs from the model's own protocol.")
 
 

@@ -53,7 +53,7 @@ def params(spec: TrialSpec) -> dict[str, str]:
         "method": spec.method.name,
         "pruner": method.pruner.name,
         "distribution": method.distribution.name,
-        **spec.model_dump(include={"budget", "log10_ratio", "seed", "rounding"}),
+        **spec.model_dump(include={"budget", "log10_ratio", "seed", "rounding", "target"}),
         **{f"protocol.{name}": value for name, value in spec.protocol},
     }
     return {name: _text(value) for name, value in found.items() if value is not None}
@@ -89,7 +89,7 @@ def _values(record: Record) -> Iterator[tuple[str, float | None, int]]:
     # Also a parameter; as a metric it can be an axis of a chart.
     yield "log10_ratio", record.spec.log10_ratio, 0
     if record.mask is not None:
-        numbers = record.mask.model_dump(exclude={"digest"})
+        numbers = record.mask.model_dump(exclude={"digest", "outputs_reached"})
         yield from ((name, value, 0) for name, value in numbers.items())
         if record.mask.corrected_ratio:
             yield "log10_corrected_ratio", math.log10(record.mask.corrected_ratio), 0

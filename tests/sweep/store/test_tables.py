@@ -98,8 +98,11 @@ def test_a_completed_trial_s_row(items: list[Stored], trials: pd.DataFrame) -> N
     assert (row["model"], row["method"], row["pruner"]) == ("mlp(hidden=16x16)", "mica-erk", "mica")
     assert (row["distribution"], row["budget"], row["log10_ratio"]) == ("erk", "nominal", 0.6)
     assert (row["seed"], row["classes"], row["edges_total"], row["epochs"]) == (0, 4, EDGES, 3)
-    for name, value in (record.results.model_dump() | record.mask.model_dump(exclude={"digest"})).items():
+    for name, value in (
+        record.results.model_dump() | record.mask.model_dump(exclude={"digest", "outputs_reached"})
+    ).items():
         assert row[name] == value
+    assert row["outputs_reached"] == "0,1,2,3" and row["log10_nominal"] == 0.6
     assert row["mask_digest"] == record.mask.digest
     assert row["seconds_train"] == record.provenance.seconds_train
     assert row["protocol_lr_drops"] == "0.375,0.75"
