@@ -21,6 +21,7 @@ _DEAD = -1
 """Stands for the channel of an input node that no signal reaches."""
 
 Focus = Annotated[float, Field(ge=0, le=100), LATER]
+FanIn = Annotated[float, Field(ge=1, le=1e6)]
 
 
 @placing("mica", cost=150)
@@ -31,6 +32,7 @@ def mica(
     *,
     node_counts: NodeCounts = "random",
     focus: Focus = 0.0,
+    fan_in: Annotated[FanIn | None, LATER] = None,
 ) -> Masks:
     """Masks with exactly the budget, built so that as many edges as possible are functional.
 
@@ -45,9 +47,11 @@ def mica(
         node_counts: what to take of equation 3: any number in its range, as in the paper, or an end of it.
         focus: 0 draws all input nodes alike, as in the paper; else in proportion to this power of how many
             pixels a node brings signal to: in maps hardly larger than a kernel its middle, above all.
+        fan_in: in place of `node_counts`, how many edges a channel shall have on average: all layers are then
+            about as wide as their edges allow, and none is a bottleneck.
     """
     names = channels(graph, rng)
-    outputs = chosen_outputs(graph, budget, names, node_counts, rng)
+    outputs = chosen_outputs(graph, budget, names, fan_in or node_counts, rng)
     masks: dict[str, Bools] = {}
     weights: dict[str, Weights | None] = {}
 

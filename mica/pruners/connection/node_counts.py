@@ -19,22 +19,29 @@ def chosen_outputs(
     graph: LayerGraph,
     budget: Mapping[str, int],
     channels: Channels,
-    node_counts: NodeCounts,
+    node_counts: NodeCounts | float,
     rng: np.random.Generator,
 ) -> dict[str, Ids]:
     """Layer name → the output channels that the layer is to use, |V_out| of them.
 
     Goes from the output back: each layer, given its own |V_out|, asks its producers for as many
     channels as its edges can read without loss; a producer grants the largest request it gets.
+
+    Args:
+        node_counts: how the request is chosen. A number is the edges that an output shall have on average:
+            a layer then asks for a channel an edge, and uses no more outputs than its own edges allow.
     """
     requests = [0] * len(graph.ops)
     requests[-1] = graph.ops[-1].shape[0]
     outputs: dict[str, Ids] = {}
+    last = list(graph.layers)[-1]
     for index in range(len(graph.ops) - 1, -1, -1):
         op, wanted = graph.ops[index], requests[index]
         if op.kind == "layer":
             layer = graph.layers[op.name]
             count = min(wanted, budget[op.name], layer.shape[0])
+            if isinstance(node_counts, float) and op.name != last:
+                count = min(count, max(1, round(budget[op.name] / node_counts)))
             outputs[op.name] = channels.first(index, count)
             sources = [
                 _request(
@@ -74,7 +81,7 @@ def _request(
     edges: int,
     outputs: Ids,
     input_ids: Ids,
-    node_counts: NodeCounts,
+    node_counts: NodeCounts | float,
     rng: np.random.Generator,
 ) -> int:
     """How many channels the layer asks its producer for; groups ask one by one."""
@@ -94,10 +101,12 @@ def _count(
     outputs: int,
     available: int,
     nodes_per_channel: int,
-    node_counts: NodeCounts,
+    node_counts: NodeCounts | float,
     rng: np.random.Generator,
 ) -> int:
     """|V_out| of the producer: between |E|/|V_out| and |E|/(k_h·k_w) (equation 3), or the least there is."""
+    if isinstance(node_counts, float):
+        return edges
     low, high = -(-edges // outputs), edges // nodes_per_channel
     if node_counts in ("only_V_in", "ignore"):
         most = available if node_counts == "ignore" else min(available, max(1, high))
