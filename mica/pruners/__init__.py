@@ -7,6 +7,7 @@ from mica.pruners import (
     lamp,
     magnitude,
     mica,
+    npb,
     ntk_sap,
     phew,
     px,
@@ -20,6 +21,6 @@ from mica.pruners.scores.scored_network import Network
 
 __all__ = [
     "Network", "PlacingPruner", "Pruner", "Ranking", "RankingPruner", "edge_addition", "grasp",
-    "iterative_snip", "lamp", "magnitude", "mica", "ntk_sap", "phew", "placing", "pruners", "px", "random",
-    "ranking", "small_dense", "snip", "synflow",
+    "iterative_snip", "lamp", "magnitude", "mica", "npb", "ntk_sap", "phew", "placing", "pruners", "px",
+    "random", "ranking", "small_dense", "snip", "synflow",
 ]  # fmt: skip

@@ -89,3 +89,17 @@ def test_deep_layers_of_vgg16_turn_to_the_middle_and_early_ones_stay_spread() ->
 
     convs = [layer for layer in graph.layers.values() if layer.is_conv]
     assert middle(convs[-3:]) > 0.9 and middle(convs[:4]) < 0.25
+
+
+@pytest.mark.parametrize("log", [3.5, 4.5, 5.0])
+@pytest.mark.parametrize("fan_in", [1.0, 2.0, 4.0, 6.0])
+def test_with_a_fan_in_no_layer_of_vgg16_is_a_bottleneck(fan_in: float, log: float) -> None:
+    model = mica.models.build("vgg16", input_shape=(3, 32, 32), classes=10, seed=0)
+    graph = mica.trace(model, (3, 32, 32))
+    masks = mica.sparsify(model, f"mica(fan_in={fan_in})-igq", 10**log, 0, graph=graph, rounding="exact")
+    assert mica.functional(graph, masks).kept == masks.kept == round(graph.edges / 10**log)
+    edges = list(masks.counts().values())
+    for index, (name, mask) in enumerate(list(masks.items())[:-1]):
+        wide = int(mask.flatten(1).any(dim=1).sum())
+        most = min(round(edges[index] / fan_in), graph.layers[name].shape[0], edges[index + 1])
+        assert most - 1 <= wide <= most, name  # an output may lose its only edge to a border

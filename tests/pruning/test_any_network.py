@@ -18,7 +18,8 @@ METHODS = [
     "rbpi-snip", "rbpi-grasp", "rbpi-magnitude", "snip-erk", "rpi-snip", "mica-grasp", "magnitude-igq",
     "phew-erk", "edge_addition-igq", "resampling-erk", "rpi-pyramid", "mica-smart-ratio", "rbpi-lamp",
     "rbpi-small_dense", "rbpi-iterative_snip(iterations=3)", "rbpi-force(iterations=3)",
-    "force(iterations=2)-erk", "rbpi-px(iterations=20)", "rbpi-ntk_sap(iterations=3)",
+    "npb-erk", "mica(focus=2)-erk", "mica(fan_in=3)-igq", "force(iterations=2)-erk",
+    "rbpi-px(iterations=20)", "rbpi-ntk_sap(iterations=3)",
 ]  # fmt: skip
 SOME = ["rpi-igq", "rpi-uniform-plus", "mica-erk", "mica-epl", "rbpi-snip", "rbpi-grasp", "magnitude-igq"]
 """For the two networks that take longest; the other two are pruned with every method."""

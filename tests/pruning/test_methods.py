@@ -15,7 +15,15 @@ from mica.pruning.methods import DENSE, GLOBAL, choose_distribution, combine, pa
 from mica.pruning.sparsify import source_method
 
 OPTIONS = {
-    "mica": ["", "(node_counts=max)", "(node_counts=min)", "(node_counts=only_V_in)", "(node_counts=ignore)"],
+    "mica": [
+        "",
+        "(node_counts=max)",
+        "(node_counts=min)",
+        "(node_counts=only_V_in)",
+        "(node_counts=ignore)",
+        "(focus=2.0)",
+        "(fan_in=3.0)",
+    ],
     "random": [""],
     "snip": ["", "(batch_norm=train)"],
     "grasp": ["", "(batch_norm=train)"],
@@ -27,6 +35,7 @@ OPTIONS = {
     "edge_addition": [""],
     "resampling": [""],
     "phew": [""],
+    "npb": ["", "(balance=0.2)"],
     "small_dense": [""],
     "iterative_snip": ["", "(batch_norm=train,iterations=3)"],
     "force": ["", "(iterations=3)"],

@@ -38,6 +38,7 @@ _TITLES = {
     "power": "Power",
     "lamp": "LAMP",
     "phew": "PHEW",
+    "npb": "NPB",
     "px": "PX",
     "ntk_sap": "NTK-SAP",
     "edge_addition": "Edge addition",
