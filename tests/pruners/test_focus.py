@@ -102,4 +102,4 @@ def test_with_a_fan_in_no_layer_of_vgg16_is_a_bottleneck(fan_in: float, log: flo
     for index, (name, mask) in enumerate(list(masks.items())[:-1]):
         wide = int(mask.flatten(1).any(dim=1).sum())
         most = min(round(edges[index] / fan_in), graph.layers[name].shape[0], edges[index + 1])
-        assert most - 1 <= wide <= most, name  # an output may lose its only edge to a border
+        assert 0.8 * most <= wide <= most, name  # an output may lose its few edges to a border
