@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -23,12 +24,17 @@ from mica.pruners import pruners
 from mica.pruning.distributions import distributions
 from mica.registry import Registry
 from mica.report.report import print_table
+from mica.report.tables.paired import holm, paired
 from mica.sweep.plan.search import Rung, Search
 from mica.sweep.plan.spec import Axes, Resources, SweepSpec, Times
 from mica.sweep.results import open_records
 from mica.sweep.store.columns import EPOCHS, LAYERS, TRIALS
+from mica.sweep.store.tables import trials_table
 from mica.training.protocol import Protocol
 
+_BEYOND = Path(__file__).parent / "beyond"
+_BEST = 5
+"""Candidates of a rung that are shown."""
 _LINE = re.compile(r"^% from code: ([\w-]+)$", re.MULTILINE)
 
 
@@ -112,6 +118,47 @@ def _reproduction() -> str:
     return printed.getvalue()
 
 
+def _study() -> str:
+    """The shortened trainings, as `mica-sweep report` shows them."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        print_table(open_records(_BEYOND / "study"), "markdown")
+    return printed.getvalue()
+
+
+def _search(name: str) -> str:
+    """The best candidates of each rung of a search, by mean validation accuracy."""
+    trials = trials_of(_BEYOND / name)
+    found = trials.groupby(["protocol_epochs", "method"])["val_top1"].agg(["mean", "min", "max"])
+    lines = []
+    for epochs, rung in sorted(found.groupby("protocol_epochs"), reverse=True):
+        for (_, method), values in rung.nlargest(_BEST, "mean").iterrows():
+            lines.append((f"{epochs}", f"`{method}`", *(f"{value:.1f}" for value in values)))
+    return _table(("epochs", "candidate", "mean", "lowest", "highest"), lines)
+
+
+def _judgement() -> str:
+    """The candidate against each of the others, paired by seed; p by Holm over all of them."""
+    trials = trials_of(_BEYOND / "judgement")
+    trials["who"] = trials["method"] + trials["budget"].map({"nominal": "", "corrected": " (corrected)"})
+    accuracy = trials.pivot(index="seed", columns="who", values="test_top1").dropna()
+    (ours,) = (who for who in accuracy if "power" in who)
+    others = [who for who in accuracy if who != ours]
+    found = [paired(accuracy[ours].tolist(), accuracy[who].tolist()) for who in others]
+    lines = [(f"`{ours}`", f"{accuracy[ours].mean():.2f}", "", "", "")]
+    for who, each, p in zip(others, found, holm([each.p for each in found]), strict=True):
+        interval = f"{each.low:+.2f} to {each.high:+.2f}"
+        lines.append((f"`{who}`", f"{accuracy[who].mean():.2f}", f"{each.mean:+.2f}", interval, f"{p:.4f}"))
+    head = ("method", f"test top-1, mean of {len(accuracy)} seeds", "ours − its", "95 % interval", "p")
+    return _table(head, lines)
+
+
+def trials_of(place: Path) -> pd.DataFrame:
+    """The table of a folder's records."""
+    results = open_records(place)
+    return trials_table(results.store, results.trials).to_pandas()
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
@@ -134,6 +181,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "datasets": lambda: _registered(datasets),
     "commands": _commands,
     "reproduction": _reproduction,
+    "study": _study,
+    "search-4_5": lambda: _search("search-4.5"),
+    "search-5": lambda: _search("search-5"),
+    "judgement": _judgement,
     "masks": lambda: _table(("section", "the paper", "here", "agrees"), rows()),
 }
 """Name → what it becomes."""
