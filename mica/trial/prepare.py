@@ -11,7 +11,9 @@ from mica.graph import LayerGraph
 from mica.graph.tracing import trace
 from mica.masks import Masks
 from mica.models import build, models
+from mica.pruning.rewiring import rewire
 from mica.pruning.sparsify import sparsify_to
+from mica.rng import stream
 from mica.training.engine import Parts
 from mica.training.images import ImageSet, image_set
 from mica.training.initial_weights import rescale
@@ -73,6 +75,8 @@ def prepare(spec: TrialSpec, dataset: Dataset, device: str) -> PreparedTrial:
         target=spec.target,
         cache=score_cache(),
     )
+    if spec.wiring == "rewired":
+        masks = rewire(graph, masks, stream(spec.seed, "rewiring"))
     model.cpu()  # a form brings what it trains to the device
     if spec.protocol.initial_weights == "redrawn":
         model.load_state_dict(_drawn(spec, dataset, "weights once more").state_dict())

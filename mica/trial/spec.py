@@ -13,6 +13,7 @@ from mica.named import Named
 from mica.options import call
 from mica.pruning.budgets import BudgetKind, Rounding
 from mica.pruning.methods import DENSE, Method, parse_method
+from mica.pruning.rewiring import Wiring
 from mica.pruning.sparsify import source_method
 from mica.pruning.target import Target
 from mica.registry import place_of
@@ -62,6 +63,7 @@ class TrialSpec(BaseModel):
     budget: BudgetKind = "nominal"
     rounding: Rounding = "floor"
     target: Target = "nominal"
+    wiring: Wiring = "kept"
     protocol: Protocol
     compact: bool = Field(
         True,
@@ -115,6 +117,8 @@ class TrialSpec(BaseModel):
             }
             if self.target != "nominal":  # it came after the first keys
                 fields["target"] = self.target
+            if self.wiring != "kept":  # likewise
+                fields["wiring"] = self.wiring
         return fields
 
     @property
@@ -123,7 +127,8 @@ class TrialSpec(BaseModel):
         kind = " corrected to" if self.target == "corrected" else ""
         ratio = f"{kind} 10^{round(self.log10_ratio, 2):g}" if self.method != DENSE else ""
         corrected = " corrected" if self.budget == "corrected" else ""
-        return f"{self.model.label} {self.method}{corrected}{ratio} seed {self.seed}"
+        rewired = " rewired" if self.wiring == "rewired" else ""
+        return f"{self.model.label} {self.method}{corrected}{rewired}{ratio} seed {self.seed}"
 
     def __str__(self) -> str:
         """`digits vgg16 mica-igq 10^4.5 seed 0`."""

@@ -103,6 +103,7 @@ def test_every_change_that_matters_makes_another_key() -> None:
         {}, {"data_digest": "e" * 64}, {"model": "resnet20"}, {"method": "rpi-igq"}, {"seed": 1},
         {"model": "mlp"}, {"model": {"name": "mlp", "hidden": [1]}}, {"method": "mica-erk"},
         {"log10_ratio": 4.6}, {"budget": "corrected"}, {"rounding": "exact"}, {"target": "corrected"},
+        {"wiring": "rewired"},
         *({"method": method} for method in (
             "mica(node_counts=max)-igq", "mica(node_counts=min)-igq", "rbpi-snip",
             "rbpi-snip(batch_norm=train)", "snip-igq", "snip(batch_norm=train)-igq", "rpi-snip",
@@ -120,13 +121,13 @@ def test_every_field_of_a_trial_is_looked_at_here() -> None:
     assert set(PROTOCOL_CHANGES) == set(Protocol.model_fields)
     assert set(TrialSpec.model_fields) == {
         "data", "data_digest", "model", "method", "log10_ratio", "seed", "budget", "rounding", "target",
-        "protocol", "keep", "compact",
+        "wiring", "protocol", "keep", "compact",
     }  # fmt: skip
 
 
 def test_what_mica_has_learnt_since_takes_no_part_at_its_default() -> None:
     """Or a sweep's records would lose their trials with every new option."""
-    later = {"target": "nominal", "protocol": {"initial_weights": "drawn", "moving": None}}
+    later = {"target": "nominal", "wiring": "kept", "protocol": {"initial_weights": "drawn", "moving": None}}
     assert key(**later, method="mica(focus=0)-igq") == key() == PINNED["mica-igq"][1]
     assert key(method="mica(focus=1)-igq") != key()
 

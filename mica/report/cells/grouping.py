@@ -17,7 +17,7 @@ CELL = ["dataset", "model", *SERIES, "log10_ratio"]
 
 _MEASURES = ("accuracy", "share", "nodes")
 
-_TELLING = re.compile(r"rounding|target|protocol[._].*")
+_TELLING = re.compile(r"rounding|target|wiring|protocol[._].*")
 """Columns that may hold a grid's further axes."""
 
 

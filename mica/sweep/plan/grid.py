@@ -65,9 +65,10 @@ def trials_of(
 
 
 def _faults_of_search(sweep: SweepSpec) -> Iterator[str]:
-    for name in ("data", "models", "ratios", "budget", "rounding", "target", "seeds"):
+    needed = ("data", "models", "ratios", "seeds")
+    for name in (*needed, "budget", "rounding", "target", "wiring"):
         values = getattr(sweep, name)
-        if not values and name not in ("budget", "rounding", "target"):
+        if not values and name in needed:
             yield f"the sweep: {name} is missing"
         if values and len(values) > 1 and name != "seeds":
             yield f"search: {name} has {len(values)} values; a search has one, or nothing could be compared"
@@ -106,7 +107,7 @@ def _size(axes: Axes) -> int:
     methods = axes.methods or ()
     dense = methods.count(DENSE)
     sparse = len(methods) - dense + len(axes.pruners or ()) * len(axes.distributions or ())
-    kinds = len(axes.budget or "1") * len(axes.rounding or "1") * len(axes.target or "1")
+    kinds = math.prod(len(axis or "1") for axis in (axes.budget, axes.rounding, axes.target, axes.wiring))
     others = math.prod(len(axis or "1") for axis in (axes.data, axes.models, axes.seeds))
     return (dense + sparse * len(axes.ratios or "1")) * kinds * others
 
@@ -173,8 +174,10 @@ def _cells(axes: Axes, sweep: SweepSpec, sources: dict[str, DataSource]) -> Iter
         source = sources[data.label]
         protocol = _protocol(axes, model, source)
         ratios = (0.0,) if method == DENSE else axes.ratios or ()
-        kinds = product(ratios, axes.rounding or ("floor",), axes.target or ("nominal",))
-        for log10_ratio, rounding, target in kinds:
+        kinds = product(
+            ratios, axes.rounding or ("floor",), axes.target or ("nominal",), axes.wiring or ("kept",)
+        )
+        for log10_ratio, rounding, target, wiring in kinds:
             yield TrialSpec(
                 data=data,
                 data_digest=source.digest,
@@ -185,6 +188,7 @@ def _cells(axes: Axes, sweep: SweepSpec, sources: dict[str, DataSource]) -> Iter
                 budget=budget,
                 rounding=rounding,
                 target=target,
+                wiring=wiring,
                 protocol=protocol,
                 compact=sweep.compact,
                 keep=sweep.keep,

@@ -12,6 +12,7 @@ from mica.models import models
 from mica.named import Named
 from mica.pruning.budgets import BudgetKind, Rounding
 from mica.pruning.methods import Method, choose_distribution, choose_pruner, parse_method
+from mica.pruning.rewiring import Wiring
 from mica.pruning.target import Target
 from mica.sweep.plan.complaints import complaints
 from mica.sweep.plan.ratios import log10_ratios
@@ -100,6 +101,11 @@ class Axes(BaseModel):
     rounding: Many[Rounding] | None = Field(None, description="floor (default) or exact.")
     target: Many[Target] | None = Field(
         None, description="What ratios count: kept edges, nominal (default), or functional ones, corrected."
+    )
+    wiring: Many[Wiring] | None = Field(
+        None,
+        description="kept (default), or rewired: each input node and each output keeps its number of edges, "
+        "not its partners.",
     )
     protocol: Protocol | None = Field(None, description="What differs from the model's own protocol.")
 

@@ -53,7 +53,7 @@ def params(spec: TrialSpec) -> dict[str, str]:
         "method": spec.method.name,
         "pruner": method.pruner.name,
         "distribution": method.distribution.name,
-        **spec.model_dump(include={"budget", "log10_ratio", "seed", "rounding", "target"}),
+        **spec.model_dump(include={"budget", "log10_ratio", "seed", "rounding", "target", "wiring"}),
         **{f"protocol.{name}": value for name, value in spec.protocol},
     }
     return {name: _text(value) for name, value in found.items() if value is not None}
