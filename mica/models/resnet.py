@@ -1,10 +1,13 @@
 """The residual networks of He et al. (2016) for small images, and the same without their shortcuts."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from mica.errors import UserError
 from mica.models.registration import initialise, model
 
 _PROTOCOL = {"lr": 0.01, "lr_factor": 0.2, "weight_decay": 5e-4}
@@ -112,6 +115,29 @@ def plain20(input_shape: tuple[int, ...], classes: int) -> nn.Module:
 def plain56(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """ResNet-56 without shortcuts."""
     return _resnet(56, input_shape, classes, skips=False)
+
+
+@model("resnet", protocol=_PROTOCOL, smallest_side=16, megaflops=41.0)
+def resnet(
+    input_shape: tuple[int, ...],
+    classes: int,
+    *,
+    depth: Annotated[int, Field(ge=8)] = 20,
+    width: Annotated[int, Field(ge=1)] = 16,
+    skips: bool = True,
+) -> nn.Module:
+    """ResNet of any depth and width, or without shortcuts; `depth` is 2 more than a multiple of 6.
+
+    Raises:
+        UserError: it is not.
+
+    Args:
+        width: channels of the first stage; the others have two and four times as many.
+    """
+    if (depth - 2) % 6:
+        raise UserError(f"resnet: its depth is 6n + 2 (8, 14, 20, 32, 44, 56, …), found {depth}")
+    widths = (width, 2 * width, 4 * width)
+    return initialise(ResNet((depth - 2) // 6, input_shape, classes, widths, skips=skips))
 
 
 @model("resnet18", protocol=WIDE_PROTOCOL, smallest_side=16, megaflops=556.0)

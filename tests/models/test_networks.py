@@ -32,6 +32,10 @@ def prunable(model: nn.Module) -> list[nn.Conv2d | nn.Linear]:
     # Without the two 1×1 shortcuts of 512 and 2,048 edges.
     ("plain20", 20, 268_336),
     ("plain56", 56, 268_336 + 3 * 193_536),
+    ("resnet", 22, 270_896),
+    ("resnet(skips=false)", 20, 268_336),
+    # 27·8; twice 8·8·9; 8·16·9 + 16·16·9; 16·32·9 + 32·32·9; 32·10.
+    ("resnet(depth=8,width=8,skips=false)", 8, 216 + 1_152 + 3_456 + 13_824 + 320),
     # Each stage but the first: 3×3 from half as many channels, three of its own, 1×1: (4.5 + 27 + .5) · c².
     ("resnet18", 21, 1_728 + 4 * 36_864 + 32 * (128**2 + 256**2 + 512**2) + 5_120),
     ("wideresnet(depth=16,width=4)", 17, 432 + 120_832 + 32 * (128**2 + 256**2) + 2_560),
@@ -71,9 +75,11 @@ def test_mobilenet_alternates_depthwise_and_1x1_convolutions() -> None:
     assert layers[-1].output_shape == (1024, 2, 2)
 
 
-def test_a_wide_residual_network_has_6n_plus_4_layers() -> None:
+def test_residual_networks_have_depths_of_their_own() -> None:
     with pytest.raises(UserError, match=r"6n \+ 4 .*found 27"):
         make("wideresnet", depth=27)
+    with pytest.raises(UserError, match=r"6n \+ 2 .*found 18"):
+        make("resnet", depth=18)
 
 
 @pytest.mark.parametrize(
