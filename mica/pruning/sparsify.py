@@ -65,36 +65,6 @@ def sparsify(
             a pruner or distribution of a user's own gave something else than it must.
         TraceError: the network cannot be followed.
     """
-    return sparsify_to(
-        model,
-        method,
-        ratio,
-        seed,
-        input_shape=input_shape,
-        graph=graph,
-        data=data,
-        budget=budget,
-        rounding=rounding,
-        target=target,
-        cache=cache,
-    )[0]
-
-
-def sparsify_to(
-    model: nn.Module,
-    method: str | Method,
-    ratio: float,
-    seed: int,
-    *,
-    input_shape: tuple[int, ...] | None = None,
-    graph: LayerGraph | None = None,
-    data: tuple[Tensor, Tensor] | None = None,
-    budget: BudgetKind = "nominal",
-    rounding: Rounding = "floor",
-    target: Target = "nominal",
-    cache: ScoreCache | None = None,
-) -> tuple[Masks, float]:
-    """`sparsify`, and the log10 of the nominal ratio of these masks, which a corrected target looks for."""
     check_ratio(ratio)
     check_choice("target", target, Target)
     check_choice("budget", budget, BudgetKind)
@@ -110,7 +80,7 @@ def sparsify_to(
         return task.nominal(parsed) if budget == "nominal" else task.corrected(parsed)
 
     aim = math.log10(ratio)
-    return (make(aim), aim) if target == "nominal" or parsed == DENSE else reach(make, graph, aim)
+    return make(aim) if target == "nominal" or parsed == DENSE else reach(make, graph, aim)
 
 
 def source_method(method: Method) -> Method:

@@ -19,7 +19,7 @@ _MOST = 60
 """Masks that are made, at most."""
 
 
-def reach(make: Callable[[float], Masks], graph: LayerGraph, log10_ratio: float) -> tuple[Masks, float]:
+def reach(make: Callable[[float], Masks], graph: LayerGraph, log10_ratio: float) -> Masks:
     """The mask whose functional edges come to all / 10^log10_ratio, to a hundredth, or as near as was found.
 
     Functional edges all but always fall as the nominal ratio rises, so this is a bisection, of which the next
@@ -28,20 +28,17 @@ def reach(make: Callable[[float], Masks], graph: LayerGraph, log10_ratio: float)
     Args:
         make: gives the mask of a nominal ratio (log10).
         graph: the network's.
-
-    Returns:
-        The mask, and the log10 of its nominal ratio.
     """
     wanted = graph.edges / 10**log10_ratio
     low, high, point = 0.0, log10_ratio, log10_ratio
-    best: tuple[float, Masks, float] | None = None
+    best: tuple[float, Masks] | None = None
     for _ in range(_MOST):
         masks = make(point)
         found = functional(graph, masks).kept
         miss = abs(found - wanted)
         if best is None or miss < best[0]:
-            best = miss, masks, point
-        if miss <= _CLOSE * wanted or (found < wanted and point == 0):
+            best = miss, masks
+        if close(found, wanted) or (found < wanted and point == 0):
             break
         if found < wanted:
             high = point
@@ -52,4 +49,9 @@ def reach(make: Callable[[float], Masks], graph: LayerGraph, log10_ratio: float)
         guess = point + math.log10(found / wanted) if found else low
         point = guess if low < guess < high else (low + high) / 2
     assert best
-    return best[1], best[2]
+    return best[1]
+
+
+def close(functional_edges: int, wanted: float) -> bool:
+    """Whether a mask with so many functional edges is near enough to what a target asks for."""
+    return abs(functional_edges - wanted) <= _CLOSE * wanted

@@ -1,5 +1,7 @@
 """A mask layer by layer and in all."""
 
+import math
+
 from torch import Tensor, nn
 
 from mica.compaction.flops import compact_flops
@@ -9,9 +11,7 @@ from mica.masks import Masks
 from mica.trial.record import LayerRow, MaskSummary
 
 
-def inspect(
-    graph: LayerGraph, model: nn.Module, masks: Masks, log10_nominal: float | None = None
-) -> tuple[MaskSummary, tuple[LayerRow, ...]]:
+def inspect(graph: LayerGraph, model: nn.Module, masks: Masks) -> tuple[MaskSummary, tuple[LayerRow, ...]]:
     """What there is to say about masks of a network without training it."""
     paths = functional(graph, masks)
     layers = tuple(_layer_row(layer, masks[name], paths[name]) for name, layer in graph.layers.items())
@@ -27,7 +27,7 @@ def inspect(
         flops_masked=graph.flops(masks.counts()),
         flops_compact=compact_flops(graph, model, masks),
         digest=masks.digest(),
-        log10_nominal=log10_nominal,
+        log10_nominal=math.log10(graph.edges / placed) if placed else None,
         outputs_reached=tuple(live_outputs(graph, masks)),
     )
     return summary, layers

@@ -12,7 +12,7 @@ from mica.graph.tracing import trace
 from mica.masks import Masks
 from mica.models import build, models
 from mica.pruning.rewiring import rewire
-from mica.pruning.sparsify import sparsify_to
+from mica.pruning.sparsify import sparsify
 from mica.rng import stream
 from mica.training.engine import Parts
 from mica.training.images import ImageSet, image_set
@@ -32,8 +32,6 @@ class PreparedTrial:
     model: nn.Module
     graph: LayerGraph
     masks: Masks
-    log10_nominal: float | None = None
-    """The ratio that the masks were made for; another than the spec's where its target is corrected."""
 
     def parts(self) -> Parts:
         """Training, validation and test images on the device."""
@@ -63,7 +61,7 @@ def prepare(spec: TrialSpec, dataset: Dataset, device: str) -> PreparedTrial:
     """The network with its initial weights, dense, and the trial's masks beside it."""
     model, graph = network_of(spec, dataset)
     model.to(device)
-    masks, log10_nominal = sparsify_to(
+    masks = sparsify(
         model,
         spec.method,
         spec.ratio,
@@ -82,7 +80,7 @@ def prepare(spec: TrialSpec, dataset: Dataset, device: str) -> PreparedTrial:
         model.load_state_dict(_drawn(spec, dataset, "weights once more").state_dict())
     elif spec.protocol.initial_weights == "rescaled":
         rescale(model, masks)
-    return PreparedTrial(spec, dataset, device, model, graph, masks, log10_nominal)
+    return PreparedTrial(spec, dataset, device, model, graph, masks)
 
 
 def enlargement(model: str, image_shape: tuple[int, int, int]) -> int:

@@ -75,7 +75,7 @@ class MaskSummary(_Part):
     )
     digest: str = Field(description="SHA-256 of the mask's bits.")
     log10_nominal: float | None = Field(
-        None, description="log10 of the nominal ratio that it was made for: a corrected target looks for it."
+        None, description="log10 of the nominal ratio, total / placed edges; null: nothing placed."
     )
     outputs_reached: tuple[int, ...] | None = Field(
         None, description="Outputs, which are classes, that a path leads to; null: not noted then."

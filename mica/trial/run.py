@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from mica.data import Dataset
 from mica.errors import DataError, UserError
+from mica.pruning.target import close
 from mica.training.engine import OnStep
 from mica.training.forms import Form
 from mica.training.state import Epoch
@@ -105,9 +106,7 @@ class _Course:
         dataset = dataset or load(spec)
         self._seconds_data = clock.lap()
         self._trial = prepare(spec, dataset, self._device)
-        self._summary, self._layers = inspect(
-            self._trial.graph, self._trial.model, self._trial.masks, self._trial.log10_nominal
-        )
+        self._summary, self._layers = inspect(self._trial.graph, self._trial.model, self._trial.masks)
         self._seconds_mask = clock.lap()
         self.attempt: Attempt | None = None
         if spec.protocol.epochs and not collapsed(self._summary):
@@ -123,6 +122,8 @@ class _Course:
         if folder is not None:
             _keep(self._trial, form, folder)
         where = provenance(self._device, self._started, self._seconds_data, self._seconds_mask)
+        if remark := self._off_target():
+            where = where.model_copy(update={"remarks": (*where.remarks, remark)})
         return Record(
             spec=self.spec,
             outcome=outcome,
@@ -133,6 +134,13 @@ class _Course:
             epochs=tuple(_epoch_row(epoch) for epoch in epochs),
             provenance=self.attempt.added_to(where) if self.attempt else where,
         )
+
+    def _off_target(self) -> str | None:
+        """What is to be said of a corrected ratio that no mask comes to."""
+        wanted, found = self._summary.edges_total / self.spec.ratio, self._summary.edges_functional
+        if self.spec.target == "nominal" or close(found, wanted):
+            return None
+        return f"no mask has {wanted:,.0f} functional edges, to a hundredth; the nearest found has {found:,}"
 
     def _moved(self, form: Form) -> MaskSummary:
         return inspect(self._trial.graph, self._trial.model, form.leave().masks)[0]

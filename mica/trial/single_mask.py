@@ -9,7 +9,7 @@ from mica.models import build
 from mica.pruning.budgets import BudgetKind, Rounding
 from mica.pruning.methods import DENSE, parse_method
 from mica.pruning.scarcity import Scarcity, scarcity
-from mica.pruning.sparsify import sparsify_to
+from mica.pruning.sparsify import sparsify
 from mica.pruning.target import Target
 from mica.training.protocol import Protocol
 from mica.trial.inspection import inspect
@@ -66,14 +66,14 @@ def make_mask(request: MaskRequest) -> SingleMask:
             target=request.target,
         )
         trial = prepare(spec, load(spec), "cpu")
-        model, graph, masks, nominal = trial.model, trial.graph, trial.masks, trial.log10_nominal
+        model, graph, masks = trial.model, trial.graph, trial.masks
     elif method.needs_images:
         raise UserError(f"method {request.method!r} scores training images: name a data set with --data")
     else:
         shape = _parse_shape(request.input_shape)
         model = build(request.model, input_shape=shape, classes=request.classes, seed=request.seed)
         graph = trace(model, shape)
-        masks, nominal = sparsify_to(
+        masks = sparsify(
             model,
             method,
             10**request.log10_ratio,
@@ -84,7 +84,7 @@ def make_mask(request: MaskRequest) -> SingleMask:
             target=request.target,
         )
     few = scarcity(graph, 10**request.log10_ratio, request.rounding) if method != DENSE else None
-    return SingleMask(masks, *inspect(graph, model, masks, nominal), few)
+    return SingleMask(masks, *inspect(graph, model, masks), few)
 
 
 def _parse_shape(text: str) -> tuple[int, ...]:
