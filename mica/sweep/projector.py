@@ -24,8 +24,8 @@ class Projector:
     sweep: str
     place: Place
     index: Index
-    total: int
-    """Trials of the sweep."""
+    total: Callable[[], int]
+    """How many trials the sweep has, by what is known now."""
 
     @property
     def level(self) -> bool:
@@ -56,7 +56,7 @@ class Projector:
 
     @property
     def _complete(self) -> bool:
-        return len(self.index.entries) == self.total
+        return len(self.index.entries) == self.total()
 
 
 class _Shower:

@@ -112,7 +112,7 @@ class Sweep:
     @property
     def projection(self) -> Projector:
         """What MLflow shows of it."""
-        return Projector(self.mlflow_uri, self.spec.name, self.store.place, self.index, self.total)
+        return Projector(self.mlflow_uri, self.spec.name, self.store.place, self.index, lambda: self.total)
 
 
 def open_sweep(path: Path, storage: str | None = None) -> Sweep:

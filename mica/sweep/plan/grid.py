@@ -201,4 +201,4 @@ def _protocol(axes: Axes, model: Named, source: DataSource) -> Protocol:
 
 
 def _overrides(protocol: Protocol) -> dict[str, object]:
-    return protocol.model_dump(exclude_unset=True)
+    return {name: getattr(protocol, name) for name in protocol.model_fields_set}

@@ -15,6 +15,8 @@ from mica.wording import quoted
 MOST_CANDIDATES = 10_000
 _DECIMALS = 9
 """Of a number that is tried: a step of 0.05 is not to be seen as 0.15000000000000002."""
+_HARDLY = 1e-6
+"""By so much of a step a range may miss a whole number of them: float arithmetic."""
 
 Whole = Annotated[int, Field(strict=True)]
 Number = Whole | Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -42,6 +44,11 @@ class Range(BaseModel):
     def _rises(self) -> "Range":
         if self.to < self.low:
             raise ValueError(f"found {self.low} to {self.to}; a range rises")
+        steps = (self.to - self.low) / self.step
+        if abs(steps - round(steps)) > _HARDLY or 0 < steps < 1:
+            raise ValueError(
+                f"found {self.low} to {self.to} by {self.step}; a range is a whole number of steps"
+            )
         return self
 
     @property
