@@ -15,6 +15,7 @@ from mica.sweep.store.records import Store
 from mica.sweep.store.stored import Stored
 from mica.sweep.sweep import Sweep, open_sweep
 from mica.trial.spec import TrialSpec
+from mica.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,10 @@ class Results:
         """What somebody should know before the sweep runs; nothing where no sweep file says what will."""
         if not self.sources:
             return []
-        return [*default_protocols(self.missing), *scarce_edges(self.missing, self.sources)]
+        found = [*default_protocols(self.missing), *scarce_edges(self.missing, self.sources)]
+        if self.to_come:
+            found.append(f"{counted(self.to_come, 'trial')} of the search's later waves are in no hours yet")
+        return found
 
     @cached_property
     def changed(self) -> Mapping[str, tuple[str, ...]]:

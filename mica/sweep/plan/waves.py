@@ -1,10 +1,13 @@
 """The course of a search: which candidates there are, wave by wave, as far as results go."""
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mica.pruning.methods import Method
 from mica.sweep.plan.search import Range, Search, rounded
+
+if TYPE_CHECKING:
+    import optuna
 
 
 class Wave(NamedTuple):
@@ -24,13 +27,15 @@ def waves(search: Search) -> Generator[Wave, Sequence[float], None]:
     """
     candidates = search.rungs[0].candidates
     found: list[tuple[float, Method]] = []
-    ask, tell = _sampler(search)
+    study, space = _study(search)
     while len(found) < candidates:
-        drawn = [ask() for _ in range(min(search.wave, candidates - len(found)))]
-        methods = [search.method(values) for _, values in drawn]
+        drawn = [study.ask(space) for _ in range(min(search.wave, candidates - len(found)))]
+        methods = [
+            search.method({name: rounded(value) for name, value in each.params.items()}) for each in drawn
+        ]
         objectives = yield Wave(methods, 0)
-        for (trial, _), objective in zip(drawn, objectives, strict=True):
-            tell(trial, objective)
+        for each, objective in zip(drawn, objectives, strict=True):
+            study.tell(each, objective)
         found += zip(objectives, methods, strict=True)
     for number, rung in enumerate(search.rungs[1:], 1):
         best = sorted(found, key=lambda pair: -pair[0])  # stable
@@ -40,28 +45,18 @@ def waves(search: Search) -> Generator[Wave, Sequence[float], None]:
         found = list(zip(objectives, methods, strict=True))
 
 
-def _sampler(search: Search) -> tuple[Callable[[], tuple[Any, dict[str, Any]]], Callable[[Any, float], None]]:
-    """How to ask for a candidate's values, and how to tell what came of it."""
-    # A quarter of a second, and its log of every trial.
-    import optuna
+def _study(search: Search) -> tuple["optuna.Study", dict[str, Any]]:
+    """Optuna's study, and the space to ask it in."""
+    import optuna  # a quarter of a second
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=search.draw))
-    space: dict[str, optuna.distributions.BaseDistribution] = {}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # else a line a trial
+    kinds = optuna.distributions
+    space: dict[str, Any] = {}
     for name, part in search.space.items():
-        if not isinstance(part, Range):
-            space[name] = optuna.distributions.CategoricalDistribution(part)
-            continue
-        kind: Any = (
-            optuna.distributions.IntDistribution if part.whole else optuna.distributions.FloatDistribution
-        )
-        space[name] = kind(part.low, part.to, step=part.step)
-
-    def ask() -> tuple[Any, dict[str, Any]]:
-        trial = study.ask(space)
-        return trial, {name: rounded(value) for name, value in trial.params.items()}
-
-    def tell(trial: Any, objective: float) -> None:
-        study.tell(trial, objective)
-
-    return ask, tell
+        if isinstance(part, Range):
+            kind: Any = kinds.IntDistribution if part.whole else kinds.FloatDistribution
+            space[name] = kind(part.low, part.to, step=part.step)
+        else:
+            space[name] = kinds.CategoricalDistribution(part)
+    sampler = optuna.samplers.TPESampler(seed=search.draw)
+    return optuna.create_study(direction="maximize", sampler=sampler), space
