@@ -26,8 +26,12 @@ seeds: [0, 1, 2]
 ratios: {log10: {from: 0.5, to: 2, step: 0.5}}
 budget: nominal
 rounding: [floor, exact]
+target: [nominal, corrected]
+wiring: kept
 protocol:
   epochs: 2
+  initial_weights: rescaled
+  moving: {name: set, every: 2, share: 0.2, until: 0.5}
   batch_size: 16
   lr: 0.05
   lr_drops: [0.5, 0.75]

@@ -19,9 +19,9 @@ SECRET = re.compile(rf"://[^\s/@]*:[^\s/@]*{PASSWORD}[^\s/@]*@|[?&]token={PASSWO
 """A password where it is one."""
 AXES = {
     "data", "models", "methods", "pruners", "distributions", "ratios", "seeds", "budget", "rounding",
-    "protocol",
+    "target", "wiring", "protocol",
 }  # fmt: skip
-KEYS = AXES | {"name", "storage", "grids", "resources", "times", "mlflow", "compact", "keep"}
+KEYS = AXES | {"name", "storage", "grids", "search", "resources", "times", "mlflow", "compact", "keep"}
 NUMBERS = {
     "lr": (0, 1e30), "lr_factor": (0, 10), "momentum": (0, 1), "weight_decay": (0, 1000), "cpu": (0.01,
     10_000),

@@ -131,6 +131,8 @@ def _mask(layers: tuple[LayerRow, ...], random: np.random.Generator, *, collapse
         flops_dense=80 * total,
         flops_masked=80 * placed,
         flops_compact=100 * placed if functional else None,
+        log10_nominal=float(random.uniform(0.5, 6)),
+        outputs_reached=(0, 3),
         digest=random.bytes(32).hex(),
     )
 

@@ -40,6 +40,7 @@ def record(top1: float = 50.0, **changes: Any) -> Record:
     mask = MaskSummary(
         edges_total=100, edges_budget=25, edges_placed=25, edges_functional=20, corrected_ratio=5.0,
         functional_node_share=0.9, flops_dense=200, flops_masked=50, flops_compact=60, digest="d",
+        log10_nominal=0.602, outputs_reached=(0, 2),
     )  # fmt: skip
     layer = LayerRow(
         name="1", shape=(10, 10), edges=100, budget=25, nodes_in=5, nodes_out=6, placed=25, functional=20
