@@ -77,9 +77,14 @@ def test_budgets_are_met_and_as_many_edges_function_as_without(seed: int, log: f
         assert mica.functional(graph, focused).kept == focused.kept
 
 
-def test_deep_layers_of_vgg16_turn_to_the_middle_and_early_ones_stay_spread() -> None:
+@pytest.fixture(scope="module")
+def vgg16() -> tuple[nn.Module, mica.LayerGraph]:
     model = mica.models.build("vgg16", input_shape=(3, 32, 32), classes=10, seed=0)
-    graph = mica.trace(model, (3, 32, 32))
+    return model, mica.trace(model, (3, 32, 32))
+
+
+def test_deep_layers_of_vgg16_turn_to_the_middle_and_early_ones_stay_spread(vgg16) -> None:
+    model, graph = vgg16
     masks = mica.sparsify(model, "mica(focus=8)-igq", 1e4, 0, graph=graph)
     assert mica.functional(graph, masks).kept == masks.kept
 
@@ -93,9 +98,8 @@ def test_deep_layers_of_vgg16_turn_to_the_middle_and_early_ones_stay_spread() ->
 
 @pytest.mark.parametrize("log", [3.5, 4.5, 5.0])
 @pytest.mark.parametrize("fan_in", [1.0, 2.0, 4.0, 6.0])
-def test_with_a_fan_in_no_layer_of_vgg16_is_a_bottleneck(fan_in: float, log: float) -> None:
-    model = mica.models.build("vgg16", input_shape=(3, 32, 32), classes=10, seed=0)
-    graph = mica.trace(model, (3, 32, 32))
+def test_with_a_fan_in_no_layer_of_vgg16_is_a_bottleneck(fan_in: float, log: float, vgg16) -> None:
+    model, graph = vgg16
     masks = mica.sparsify(model, f"mica(fan_in={fan_in})-igq", 10**log, 0, graph=graph, rounding="exact")
     assert mica.functional(graph, masks).kept == masks.kept == round(graph.edges / 10**log)
     edges = list(masks.counts().values())
