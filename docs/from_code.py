@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import collapse
 import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel
@@ -24,7 +25,8 @@ from mica.pruners import pruners
 from mica.pruning.distributions import distributions
 from mica.registry import Registry
 from mica.report.report import print_table
-from mica.report.tables.paired import holm, paired
+from mica.report.tables.against import compared
+from mica.report.tables.paired import Difference, holm, paired
 from mica.sweep.plan.search import Rung, Search
 from mica.sweep.plan.spec import Axes, Resources, SweepSpec, Times
 from mica.sweep.results import open_records
@@ -33,9 +35,14 @@ from mica.sweep.store.tables import trials_table
 from mica.training.protocol import Protocol
 
 _BEYOND = Path(__file__).parent / "beyond"
+_JUDGED = {"judgement": 8, "judgement-5": 8, "judgement-5-weights": 10, "judgement-5.5": 10}
+"""Sweep → how many seeds it has."""
+_OPPONENTS = ("rbpi-synflow", "mica-igq", "mica-synflow")
 _BEST = 5
 """Candidates of a rung that are shown."""
-_LINE = re.compile(r"^% from code: ([\w-]+)$", re.MULTILINE)
+_CHANCE = 10.5
+"""Test top-1, percent: a training that ends below has learnt nothing of CIFAR-10's ten classes."""
+_LINE = re.compile(r"^% from code: ([\w.-]+)$", re.MULTILINE)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -118,39 +125,75 @@ def _reproduction() -> str:
     return printed.getvalue()
 
 
-def _study() -> str:
-    """The shortened trainings, as `mica-sweep report` shows them."""
+def _study(name: str) -> str:
+    """Its trainings, as `mica-sweep report` shows them."""
     printed = io.StringIO()
     with redirect_stdout(printed):
-        print_table(open_records(_BEYOND / "study"), "markdown")
+        print_table(open_records(_BEYOND / name), "markdown")
     return printed.getvalue()
 
 
 def _search(name: str) -> str:
     """The best candidates of each rung of a search, by mean validation accuracy."""
-    trials = trials_of(_BEYOND / name)
-    found = trials.groupby(["protocol_epochs", "method"])["val_top1"].agg(["mean", "min", "max"])
+    trials = trials_of(_BEYOND / name).fillna({"val_top1": 0.0})  # as the search counts what has none
+    found = trials.groupby(["protocol_epochs", "method"])["val_top1"].agg(["mean", "min", "max", "size"])
     lines = []
     for epochs, rung in sorted(found.groupby("protocol_epochs"), reverse=True):
-        for (_, method), values in rung.nlargest(_BEST, "mean").iterrows():
-            lines.append((f"{epochs}", f"`{method}`", *(f"{value:.1f}" for value in values)))
+        whole = rung[rung["size"] == trials["seed"].nunique()]
+        for (_, method), values in whole.nlargest(_BEST, "mean").iterrows():
+            shown = (f"{values[each]:.1f}" for each in ("mean", "min", "max"))
+            lines.append((f"{epochs}", f"`{method}`", *shown))
     return _table(("epochs", "candidate", "mean", "lowest", "highest"), lines)
 
 
 def _judgement() -> str:
-    """The candidate against each of the others, paired by seed; p by Holm over all of them."""
-    trials = trials_of(_BEYOND / "judgement")
-    trials["who"] = trials["method"] + trials["budget"].map({"nominal": "", "corrected": " (corrected)"})
-    accuracy = trials.pivot(index="seed", columns="who", values="test_top1").dropna()
-    (ours,) = (who for who in accuracy if "power" in who)
-    others = [who for who in accuracy if who != ours]
-    found = [paired(accuracy[ours].tolist(), accuracy[who].tolist()) for who in others]
-    lines = [(f"`{ours}`", f"{accuracy[ours].mean():.2f}", "", "", "")]
-    for who, each, p in zip(others, found, holm([each.p for each in found]), strict=True):
-        interval = f"{each.low:+.2f} to {each.high:+.2f}"
-        lines.append((f"`{who}`", f"{accuracy[who].mean():.2f}", f"{each.mean:+.2f}", interval, f"{p:.4f}"))
-    head = ("method", f"test top-1, mean of {len(accuracy)} seeds", "ours − its", "95 % interval", "p")
-    return _table(head, lines)
+    """Candidates against each of the others, paired by seed; p by Holm over all of which there are pairs."""
+    lines: list[tuple[str, ...]] = []
+    found: list[Difference | None] = []
+    for name, seeds in _JUDGED.items():
+        trials = compared(trials_of(_BEYOND / name), "last")
+        accuracy = trials.pivot(index="seed", columns="method", values="value")
+        candidate = next(iter(accuracy.columns.difference(_OPPONENTS)), "")
+        for other in _OPPONENTS:
+            pairs = accuracy.reindex(columns=[candidate, other]).dropna()
+            shown, difference = ["–"] * 3, None
+            if len(pairs) > 1:
+                dead = (str((pairs[each] < _CHANCE).sum()) for each in pairs)
+                shown = [*(f"{pairs[each].mean():.2f}" for each in pairs), " and ".join(dead)]
+                difference = paired(pairs[candidate].tolist(), pairs[other].tolist())
+            lines.append((f"`{name}`", f"`{other}`", f"{len(pairs)} of {seeds}", *shown))
+            found.append(difference)
+    rows = [
+        (*line, *(_difference(each, p) if each else ["–"] * 3))
+        for line, each, p in zip(lines, found, holm([each and each.p for each in found]), strict=True)
+    ]
+    head = (
+        "sweep",
+        "against",
+        "seeds",
+        "candidate's, %",
+        "its, %",
+        "at chance",
+        "difference",
+        "95 % interval",
+        "p",
+    )
+    return _table(head, rows)
+
+
+def _difference(found: Difference, p: float | None) -> list[str]:
+    return [f"{found.mean:+.2f}", f"{found.low:+.2f} to {found.high:+.2f}", f"{p:.1g}"]
+
+
+def _collapse_errors() -> str:
+    head = ("method", "shortcuts", "cells", "apart on average", "95 % of them below", "at most")
+    return _table(head, collapse.error_rows())
+
+
+def _collapse_half() -> str:
+    """The ratios at which half of the edges function, a column a width."""
+    widths = (f"width {width}" for width in collapse.WIDTHS)
+    return _table(("shortcuts", "method", "depth", *widths), collapse.half_rows())
 
 
 def trials_of(place: Path) -> pd.DataFrame:
@@ -181,10 +224,16 @@ PARTS: dict[str, Callable[[], str]] = {
     "datasets": lambda: _registered(datasets),
     "commands": _commands,
     "reproduction": _reproduction,
-    "study": _study,
+    "study": lambda: _study("study"),
+    "study-5": lambda: _study("study-5"),
+    "long-5": lambda: _study("long-5"),
+    "study-5.5": lambda: _study("study-5.5"),
+    "long-5.5": lambda: _study("long-5.5"),
     "search-4_5": lambda: _search("search-4.5"),
     "search-5": lambda: _search("search-5"),
     "judgement": _judgement,
+    "collapse-errors": _collapse_errors,
+    "collapse-half": _collapse_half,
     "masks": lambda: _table(("section", "the paper", "here", "agrees"), rows()),
 }
 """Name → what it becomes."""

@@ -14,6 +14,11 @@ mica.sparsify(model, "rbpi-synflow", ratio=1000, seed=0, input_shape=(3, 32, 32)
 from tests.trial.sample import tiny
 assert mica.trial.run(tiny(model="vgg11", data="digits", log10_ratio=3.5)).provenance.threads == 1
 """,
+    "trainings together": """
+from mica.trial.run import run_together
+from tests.trial.sample import tiny
+run_together([tiny(model="vgg11", data="digits", log10_ratio=ratio) for ratio in (3.5, 3.6)])
+""",
 }
 _PROGRAM = """
 import numba, torch

@@ -20,6 +20,8 @@ from filelock import FileLock, Timeout
 from mica.edgewise import kernels
 from mica.files import write_file
 
+log = logging.getLogger(__name__)
+
 _PATIENCE = 600
 """Seconds to wait for another process that compiles the same."""
 ready: set[torch.dtype] = set()
@@ -41,12 +43,13 @@ def compile_apart(dtype: torch.dtype) -> None:
         done.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(done.with_suffix(".lock"), timeout=_PATIENCE):
             if not done.exists():
+                log.info("compiling the kernels, once on this machine: a minute or two")
                 paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
                 command = [sys.executable, "-m", "mica.edgewise.warming", done.suffix[1:]]
                 subprocess.run(command, env=paths, check=True, capture_output=True)
                 write_file(done)
     except (OSError, subprocess.CalledProcessError, Timeout) as error:  # this process compiles for itself
-        logging.getLogger(__name__).info("the kernels could not be compiled apart: %s", error)
+        log.info("the kernels could not be compiled apart: %s", error)
 
 
 def _done(dtype: torch.dtype) -> Path | None:

@@ -1,6 +1,6 @@
 """Minimum Connection Assurance (MiCA): random edges that are sure to connect (paper section 3)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -15,7 +15,11 @@ from mica.pruners.connection.channel_order import channels
 from mica.pruners.connection.draw import Draw, Weights, weights_of
 from mica.pruners.connection.node_counts import NodeCounts, chosen_outputs, shares
 from mica.pruners.connection.repair import repair
+from mica.pruners.connection.spread import spread_connection
 from mica.pruners.kinds import placing
+
+Connect = Callable[[int, Ids, Ids, Ids, int, Draw], Ids]
+"""Which edges come first, of: budget, live input nodes, their channels, outputs, all inputs' number, draw."""
 
 _DEAD = -1
 """Stands for the channel of an input node that no signal reaches."""
@@ -33,6 +37,7 @@ def mica(
     node_counts: NodeCounts = "random",
     focus: Focus = 0.0,
     fan_in: Annotated[FanIn | None, LATER] = None,
+    spread: Annotated[bool, LATER] = False,
 ) -> Masks:
     """Masks with exactly the budget, built so that as many edges as possible are functional.
 
@@ -46,9 +51,12 @@ def mica(
         rng: the mask's random stream.
         node_counts: what to take of equation 3: any number in its range, as in the paper, or an end of it.
         focus: 0 draws all input nodes alike, as in the paper; else in proportion to this power of how many
-            pixels a node brings signal to: in maps hardly larger than a kernel its middle, above all.
+            pixels a node brings signal to: where a map is hardly larger than the kernel, the kernel's middle.
         fan_in: in place of `node_counts`, how many edges a channel shall have on average: all layers are then
-            about as wide as their edges allow, and none is a bottleneck.
+            about as wide as their own edges allow. Where its inputs cannot hold them, as a classifier's above
+            a narrow layer, some do not function.
+        spread: whether a layer's edges are spread evenly over all pairs of an input and an output channel, in
+            place of step 2: each channel then reads as many others as its edges allow.
     """
     names = channels(graph, rng)
     outputs = chosen_outputs(graph, budget, names, fan_in or node_counts, rng)
@@ -62,23 +70,26 @@ def mica(
         layer, weights[op.name] = graph.layers[op.name], weights_of(nodes, focus)
         own = weights[op.name]
         draws = [Draw(rng, None if own is None else own[group]) for group in range(layer.groups)]
-        masks[op.name] = _place_layer(layer, budget[op.name], channel, outputs[op.name], draws)
+        connect = spread_connection if spread else _minimum_connection
+        masks[op.name] = _place_layer(layer, budget[op.name], channel, outputs[op.name], draws, connect)
         return masks[op.name]
 
     nodes = input_nodes(graph, place)
     return repair(graph, masks, nodes, outputs, rng, weights)
 
 
-def _place_layer(layer: Layer, edges: int, nodes: Ids, outputs: Ids, draws: Sequence[Draw]) -> Bools:
+def _place_layer(
+    layer: Layer, edges: int, nodes: Ids, outputs: Ids, draws: Sequence[Draw], connect: Connect
+) -> Bools:
     """One layer's mask. `nodes` holds each input node's channel, or `_DEAD`, group after group."""
     mask = np.zeros((layer.groups, layer.edges // layer.groups), dtype=bool)
     by_group = zip(mask, nodes.reshape(layer.groups, -1), shares(edges, outputs, layer), draws, strict=True)
     for group_mask, group_nodes, (share, chosen), draw in by_group:
-        group_mask[_place(share, group_nodes, chosen, layer.shape[0] // layer.groups, draw)] = True
+        group_mask[_place(share, group_nodes, chosen, layer.shape[0] // layer.groups, draw, connect)] = True
     return mask.reshape(layer.shape)
 
 
-def _place(edges: int, nodes: Ids, outputs: Ids, all_outputs: int, draw: Draw) -> Ids:
+def _place(edges: int, nodes: Ids, outputs: Ids, all_outputs: int, draw: Draw, connect: Connect) -> Ids:
     """Which edges to keep, as indices output · inputs + input.
 
     Room is taken in this order: the minimum connection, the rest of V_in × V_out, other outputs with
@@ -86,7 +97,7 @@ def _place(edges: int, nodes: Ids, outputs: Ids, all_outputs: int, draw: Draw) -
     """
     live, dead = np.flatnonzero(nodes != _DEAD), np.flatnonzero(nodes == _DEAD)
     others = np.setdiff1d(np.arange(all_outputs), outputs)
-    placed = _minimum_connection(live, nodes[live], outputs, len(nodes), draw)[:edges]
+    placed = connect(edges, live, nodes[live], outputs, len(nodes), draw)[:edges]
     for rows, columns in ((outputs, live), (others, live), (np.arange(all_outputs), dead)):
         if wanted := edges - len(placed):
             more = _fill_at_random(wanted, rows, columns, len(nodes), placed, draw)
@@ -94,7 +105,7 @@ def _place(edges: int, nodes: Ids, outputs: Ids, all_outputs: int, draw: Draw) -
     return placed
 
 
-def _minimum_connection(live: Ids, channel: Ids, outputs: Ids, inputs: int, draw: Draw) -> Ids:
+def _minimum_connection(edges: int, live: Ids, channel: Ids, outputs: Ids, inputs: int, draw: Draw) -> Ids:
     """Edges that give every live input node and every chosen output a partner, most needed first.
 
     One random position of every live channel comes first: that alone keeps the channel's producers

@@ -19,6 +19,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from mica.errors import UserError
+from mica.options import LATER
 from mica.registry import function_registry
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -184,6 +186,7 @@ def power(
     beta: Exponent = 0.0,
     gamma: Exponent = 0.0,
     classifier: Share | None = None,
+    first: Annotated[Share | None, LATER] = None,
 ) -> Densities:
     """Density proportional to |E|^-alpha · pixels^beta · depth^gamma, the depth counted from 1.
 
@@ -193,19 +196,81 @@ def power(
     Args:
         pixels: layer name → positions of its output map.
         classifier: the last layer's share of all edges that are kept; by the rule where it is not set.
+        first: that of the first layer; likewise.
+
+    Raises:
+        UserError: both together are more than all edges.
     """
     sizes = _sizes(shapes)
     raw = {
         name: size**-alpha * pixels[name] ** beta * depth**gamma
         for depth, (name, size) in enumerate(sizes.items(), 1)
     }
-    edges, last = sum(sizes.values()) / ratio, next(reversed(sizes))
-    if classifier is None or len(sizes) == 1:
+    if first is None or len(sizes) == 1:
+        return _powers(raw, sizes, sum(sizes.values()) / ratio, classifier)
+    if (both := first + (classifier or 0)) > 1:
+        raise UserError(f"power's first and classifier make {both:g} of all edges; allowed is 1 at most")
+    edges, (entry, *rest) = sum(sizes.values()) / ratio, sizes
+    others = {name: sizes[name] for name in rest}
+    of_first = max(min(first * edges, sizes[entry]), edges - sum(others.values()))
+    left = edges - of_first
+    share = None if classifier is None else min(1.0, classifier * edges / left) if left else 0.0
+    found = _powers({name: raw[name] for name in rest}, others, left, share)
+    return {entry: of_first / sizes[entry], **found}
+
+
+def _powers(
+    raw: Mapping[str, float], sizes: Mapping[str, int], edges: float, classifier: float | None
+) -> Densities:
+    if classifier is None:
         return _proportional(raw, sizes, edges)
-    del raw[last]
-    of_others = min((1 - classifier) * edges, sum(sizes[name] for name in raw))
+    return _with_classifier(raw, sizes, edges, classifier)
+
+
+@distribution("staged")
+def staged(
+    shapes: Shapes,
+    ratio: float,
+    pixels: Mapping[str, int],
+    *,
+    width: Annotated[int, Field(ge=1, le=1_000_000)] = 4,
+    classifier: Share = 0.17,
+) -> Densities:
+    """`width` edges for every layer, and what is left for the first layer of each stage.
+
+    A stage is a run of layers of the same resolution. With `mica(fan_in=1)` all layers are then about `width`
+    channels wide: the first of a stage mixes them, the others pass each on by an edge of its own. Where the
+    ratio leaves less than that, all layers but the last have the same number of edges.
+
+    Args:
+        pixels: layer name → positions of its output map.
+        classifier: the last layer's share of all edges that are kept.
+    """
+    sizes = _sizes(shapes)
+    edges, (*hidden, _) = sum(sizes.values()) / ratio, sizes
+    before = [None, *hidden[:-1]]
+    firsts = [
+        name
+        for name, previous in zip(hidden, before, strict=True)
+        if previous is None or pixels[name] != pixels[previous]
+    ]
+    left = (1 - classifier) * edges - width * (len(hidden) - len(firsts))
+    counts = dict.fromkeys(hidden, float(width))
+    if firsts:
+        counts |= dict.fromkeys(firsts, max(width, left / len(firsts)))
+    raw = {name: count / sizes[name] for name, count in counts.items()}
+    return _with_classifier(raw, sizes, edges, classifier)
+
+
+def _with_classifier(
+    raw: Mapping[str, float], sizes: Mapping[str, int], edges: float, share: float
+) -> Densities:
+    """This share of the edges for the last layer, or what the others cannot hold; theirs in proportion."""
+    *others, last = sizes
+    of_others = min((1 - share) * edges, sum(sizes[name] for name in others))
     of_last = min(edges - of_others, sizes[last])
-    return {**_proportional(raw, sizes, edges - of_last), last: of_last / sizes[last]}
+    found = _proportional({name: raw[name] for name in others}, sizes, edges - of_last)
+    return {**found, last: of_last / sizes[last]}
 
 
 def _proportional(raw: Mapping[str, float], sizes: Mapping[str, int], edges: float) -> Densities:

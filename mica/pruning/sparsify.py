@@ -165,10 +165,9 @@ def _checked(found: Any, who: str, graph: LayerGraph, budget: Mapping[str, int])
     shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
     if shapes != graph.shapes:
         raise UserError(f"{who}: its masks do not fit the network: {_difference(shapes, graph.shapes)}")
-    masks = masks.to("cpu")
     if masks.counts() != dict(budget):
         raise UserError(f"{who} did not place its budget: {_difference(masks.counts(), budget)}")
-    return masks
+    return Masks({name: masks[name].cpu() for name in graph.layers})  # in the network's order
 
 
 def _difference(found: Mapping[str, object], expected: Mapping[str, object]) -> str:

@@ -19,3 +19,24 @@ def rescale(model: nn.Module, masks: Masks) -> None:
             kept = mask.to(weight.device).flatten(1).sum(dim=1).clamp(min=1)
             factor = (mask[0].numel() / kept.double()).sqrt().to(weight.dtype)
             weight.mul_(factor.view(-1, *[1] * (weight.dim() - 1)))
+
+
+def normalise(model: nn.Module, masks: Masks) -> None:
+    """Give each unit's kept weights length 1 and a sum that is not negative, in place; the last layer stays.
+
+    Under batch norm the length of a unit's weights changes nothing that it computes, unless they are so
+    small that ε puts them out; it does change how fast they turn, as its inverse square. Batch norm leaves
+    no gradient to the weight of a unit's only edge: its sign stays, unless batch norm's own scale learns to
+    turn it. Where it is negative, what ReLU has put to zero becomes the largest value, and max pooling lets
+    hardly anything else through.
+
+    Neither biases nor units of which nothing is left are touched.
+    """
+    *hidden, _ = masks
+    with torch.no_grad():
+        for name in hidden:
+            weight = model.get_parameter(f"{name}.weight")
+            kept = weight.mul(masks[name].to(weight.device)).flatten(1).double()
+            length = kept.norm(dim=1)
+            factor = torch.where(kept.sum(dim=1) < 0, -1.0, 1.0) / torch.where(length > 0, length, 1.0)
+            weight.mul_(factor.to(weight.dtype).view(-1, *[1] * (weight.dim() - 1)))

@@ -1,6 +1,7 @@
 """What a running sweep may meet: signals, hanging workers, a dead Ray. It says so, and leaves no process."""
 
 import os
+import re
 import signal
 import time
 from contextlib import ExitStack
@@ -40,7 +41,7 @@ def test_while_ray_starts_a_second_signal_ends_it_at_once(tmp_path: Path) -> Non
 
 
 def test_a_worker_that_hangs_or_is_terminated_is_replaced_and_sigterm_ends_it_all(tmp_path: Path) -> None:
-    with driver(slow_sweep(tmp_path, times="{stall: 10}", mlflow="true")) as found:
+    with driver(slow_sweep(tmp_path, times="{stall: 30}", mlflow="true")) as found:
 
         def process(number: int) -> int:
             """The one that the trial trains in, the n-th time."""
@@ -51,7 +52,7 @@ def test_a_worker_that_hangs_or_is_terminated_is_replaced_and_sigterm_ends_it_al
         hanging = process(1)
         os.kill(hanging, signal.SIGSTOP)
         terminated = process(2)
-        assert "made no progress for 10 s: its worker is killed" in found.said
+        assert re.search(r"made no progress for 3\d s: its worker is killed", found.said), found.said
         assert not psutil.pid_exists(hanging)
 
         os.kill(terminated, signal.SIGTERM)

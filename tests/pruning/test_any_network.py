@@ -18,12 +18,15 @@ METHODS = [
     "rbpi-snip", "rbpi-grasp", "rbpi-magnitude", "snip-erk", "rpi-snip", "mica-grasp", "magnitude-igq",
     "phew-erk", "edge_addition-igq", "resampling-erk", "rpi-pyramid", "mica-smart-ratio", "rbpi-lamp",
     "rbpi-small_dense", "rbpi-iterative_snip(iterations=3)", "rbpi-force(iterations=3)",
-    "npb-erk", "mica(focus=2)-erk", "mica(fan_in=3)-igq", "force(iterations=2)-erk",
-    "rbpi-px(iterations=20)", "rbpi-ntk_sap(iterations=3)",
+    "npb-erk", "mica(focus=2)-erk", "mica(fan_in=3)-igq", "mica(spread=true)-erk", "force(iterations=2)-erk",
+    "rbpi-px(iterations=4)", "rbpi-ntk_sap(iterations=1)", "mica(fan_in=1)-staged",
+    "rpi-power(classifier=0.1,first=0.2)",
 ]  # fmt: skip
 SOME = ["rpi-igq", "rpi-uniform-plus", "mica-erk", "mica-epl", "rbpi-snip", "rbpi-grasp", "magnitude-igq"]
 """For the two networks that take longest; the other two are pruned with every method."""
 NAMES = ["resnet18", "vgg11_bn", "densenet121", "mlp"]
+OWN = ["vgg16", "resnet20"]
+"""The paper's, which other tests look at more closely."""
 PRUNABLE = {"resnet18": 21, "vgg11_bn": 11, "densenet121": 121, "mlp": 3}
 SPARSE = {"resnet18": 300.0, "vgg11_bn": 100.0, "densenet121": 100.0, "mlp": 80.0}
 """A ratio at which random pruning loses some edges."""
@@ -31,6 +34,8 @@ SPARSE = {"resnet18": 300.0, "vgg11_bn": 100.0, "densenet121": 100.0, "mlp": 80.
 
 @functools.cache
 def network(name: str) -> nn.Module:
+    if name in OWN:
+        return mica.models.build(name, input_shape=shape(name), classes=10, seed=0)
     torch.manual_seed(0)
     if name == "mlp":
         parts = [nn.Flatten(), nn.Linear(300, 60), nn.ReLU(), nn.Dropout(), nn.Linear(60, 30), nn.ReLU()]
@@ -83,7 +88,7 @@ def test_every_conv_and_linear_layer_is_found(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "method"),
-    [(name, method) for name in ("resnet18", "mlp") for method in METHODS]
+    [(name, method) for name in ("resnet18", "mlp", *OWN) for method in METHODS]
     + [(name, method) for name in ("vgg11_bn", "densenet121") for method in SOME],
 )
 def test_every_method_prunes_it_to_its_budget(name: str, method: str) -> None:
@@ -94,6 +99,14 @@ def test_every_method_prunes_it_to_its_budget(name: str, method: str) -> None:
     assert all(masks[path].shape == layer.shape for path, layer in graph(name).layers.items())
     if method not in ("rbpi-magnitude", "rpi-pyramid"):  # which empty the last layer
         assert mica.functional(graph(name), masks).kept > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_seed_s_mask_is_the_same_every_time(method: str) -> None:
+    model, ratio, images = network("resnet20"), 20.0, data("resnet20")
+    for seed in (0, 7):
+        made = [mica.sparsify(model, method, ratio, seed, graph=graph("resnet20"), data=images) for _ in "ab"]
+        assert made[0].digest() == made[1].digest()
 
 
 def test_synflow_prunes_the_mlp() -> None:

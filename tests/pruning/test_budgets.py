@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mica
+from mica.errors import UserError
 from mica.named import Named
 from mica.pruning.budgets import allocate
 from tests.oracle import budgets
@@ -100,6 +101,48 @@ def test_power_is_epl_by_default_and_uniform_without_exponents() -> None:
     flat = Named(name="power", options={"alpha": 0.0})
     exact, uniform = (allocate(VGG16, rule, 1000.0, "exact", pixels) for rule in (flat, "uniform"))
     assert exact == uniform
+
+
+def test_power_may_give_the_first_layer_a_share_of_its_own() -> None:
+    pixels = dict.fromkeys(VGG16, 1)
+    rule = Named(name="power", options={"first": 6 / 42, "classifier": 12 / 42})
+    counts = allocate(VGG16, rule, 14_715_584 / 42, "exact", pixels)
+    assert list(counts.values()) == [6, *[2] * 12, 12]
+    alone = Named(name="power", options={"first": 0.5})
+    counts = allocate(VGG16, alone, 14_715_584 / 26, "exact", pixels)
+    assert list(counts.values()) == [13, *[1] * 13]
+    # The first layer cannot hold its share, then the others cannot hold theirs.
+    shapes, pixels = {"a": (5, 2), "b": (10, 10), "c": (5, 4)}, dict.fromkeys("abc", 1)
+    assert allocate(shapes, alone, 130 / 30, "exact", pixels) == {"a": 10, "b": 10, "c": 10}
+    little = Named(name="power", options={"first": 0.01, "classifier": 0.1})
+    assert allocate(shapes, little, 130 / 128, "exact", pixels) == {"a": 8, "b": 100, "c": 20}
+    # Of a network that is one layer the first is the last.
+    assert allocate({"a": (10, 10)}, little, 2.0, "exact", {"a": 1}) == {"a": 50}
+    with pytest.raises(UserError, match=r"first and classifier make 1\.1 of all edges"):
+        allocate(shapes, Named(name="power", options={"first": 0.6, "classifier": 0.5}), 2.0, "exact", pixels)
+
+
+def test_staged_gives_the_first_layer_of_each_stage_what_is_left() -> None:
+    sides = [32, 32, 16, 16, 8, 8, 8, 4, 4, 4, 2, 2, 2, 1]
+    pixels = dict(zip(VGG16, (side**2 for side in sides), strict=True))
+    # Of 139 edges the classifier gets 23.6 and eight layers 4 each; a fifth of the other 83.3 is 16.7.
+    counts = list(allocate(VGG16, "staged", 14_715_584 / 139, "exact", pixels).values())
+    firsts = [counts[index] for index in (0, 2, 4, 7, 10)]
+    assert sorted(firsts) == [16, 17, 17, 17, 17] and counts[13] == 23
+    assert [counts[index] for index in (1, 3, 5, 6, 8, 9, 11, 12)] == [4] * 8
+    wide = Named(name="staged", options={"width": 12, "classifier": 0.1})
+    # 125.1 edges for 13 layers are less than 12 each.
+    counts = list(allocate(VGG16, wide, 14_715_584 / 139, "exact", pixels).values())
+    assert set(counts[:13]) == {9, 10} and sum(counts) == 139 and counts[13] == 14
+
+
+def test_staged_shares_what_a_full_layer_cannot_hold() -> None:
+    shapes = {"a": (5, 2), "b": (10, 5), "c": (10, 10), "d": (4, 10)}
+    pixels = {"a": 4, "b": 4, "c": 1, "d": 1}
+    rule = Named(name="staged", options={"width": 10, "classifier": 0.2})
+    # 20 for the last; of the other 80, 10 for b and 35 each for a and c. But a has room for 10: the other 70
+    # go as 10 to 35.
+    assert allocate(shapes, rule, 2.0, "exact", pixels) == {"a": 10, "b": 16, "c": 54, "d": 20}
 
 
 def test_a_classifier_that_cannot_hold_its_share_leaves_the_rest_to_others() -> None:

@@ -23,6 +23,7 @@ OPTIONS = {
         "(node_counts=ignore)",
         "(focus=2.0)",
         "(fan_in=3.0)",
+        "(spread=true)",
     ],
     "random": [""],
     "snip": ["", "(batch_norm=train)"],

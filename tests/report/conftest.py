@@ -22,7 +22,7 @@ def trial(method: str, log10_ratio: float, seed: int, top1: float | None, **colu
         "method": parsed.name, "pruner": parsed.pruner.name, "distribution": parsed.distribution.name,
         "pruner_options": _options(parsed.pruner), "distribution_options": _options(parsed.distribution),
         "pruner_title": None, "distribution_title": None, "budget": "nominal",
-        "rounding": "floor", "log10_ratio": log10_ratio, "seed": seed,
+        "rounding": "floor", "target": "nominal", "log10_ratio": log10_ratio, "seed": seed,
         "outcome": "completed" if alive else "collapsed", "edges_total": 10_000, "edges_placed": placed,
         "edges_functional": placed if alive else 0,
         "corrected_ratio": 10.0**log10_ratio if alive else None,

@@ -86,6 +86,23 @@ def test_rescaled_weights_grow_with_the_root_of_what_their_unit_has_lost() -> No
             assert its == pytest.approx([factor * value for value in row], rel=1e-6)
 
 
+def test_normalised_weights_have_length_one_and_a_sum_that_is_not_negative() -> None:
+    drawn, normalised = (
+        prepared("rpi-erk", protocol={"initial_weights": how}) for how in ("drawn", "normalised")
+    )
+    assert drawn.masks.digest() == normalised.masks.digest()
+    *hidden, last = drawn.masks
+    for name in hidden:
+        weight, other = (each.model.get_parameter(f"{name}.weight").tolist() for each in (drawn, normalised))
+        for row, its, mask in zip(weight, other, drawn.masks[name].tolist(), strict=True):
+            kept = [value for value, keep in zip(row, mask, strict=True) if keep]
+            length = math.hypot(*kept) or 1.0
+            sign = -1 if sum(kept) < 0 else 1
+            assert its == pytest.approx([sign * value / length for value in row], rel=1e-6)
+    last_weights = (each.model.get_parameter(f"{last}.weight") for each in (drawn, normalised))
+    assert torch.equal(*last_weights)
+
+
 def test_training_and_validation_images_are_apart() -> None:
     parts = prepared("dense").parts()
     train = {image.numpy().tobytes() for image in parts.train.pixels}

@@ -47,6 +47,11 @@ class Draw:
             return self.rng.permutation(len(nodes))
         return np.argsort(self.rng.exponential(size=len(nodes)) / self.weights[nodes])
 
+    def keys(self, rows: int, nodes: Ids) -> NDArray[np.float64]:
+        """(rows, nodes): ascending, a row of them is an `order`."""
+        keys = self.rng.exponential(size=(rows, len(nodes)))
+        return keys if self.weights is None else keys / self.weights[nodes]
+
     def some(self, nodes: Ids, count: int) -> Ids:
         """So many of these nodes, each of which may come again."""
         if self.weights is None or not count:
@@ -67,7 +72,7 @@ class Draw:
             # The r-th free cell lies behind as many taken ones as have at most r free cells before them.
             behind = np.searchsorted(ranks, taken - np.arange(len(taken)))
             return ranks + np.repeat(np.arange(len(taken) + 1), np.diff(behind, prepend=0, append=len(ranks)))
-        keys = (self.rng.exponential(size=(rows, len(nodes))) / self.weights[nodes]).ravel()
+        keys = self.keys(rows, nodes).ravel()
         keys[taken] = np.inf
         return np.sort(np.argsort(keys)[:count])
 

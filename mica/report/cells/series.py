@@ -36,6 +36,7 @@ _TITLES = {
     "pyramid": "Pyramid",
     "smart-ratio": "Smart-ratio",
     "power": "Power",
+    "staged": "Staged",
     "lamp": "LAMP",
     "phew": "PHEW",
     "npb": "NPB",

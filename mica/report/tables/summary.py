@@ -21,20 +21,22 @@ _PADDING = 2
 def summary(trials: pd.DataFrame, statistic: Statistic = "last") -> pd.DataFrame:
     """A row a cell, the trials that differ in their seed alone; failed trials are left out.
 
-    Columns: `dataset`, `model`, those of `mica.report.appearance.Series` (`method`, `budget`, `variant`, what
-    else tells a method's trials apart, empty as a rule, …), `log10_ratio`, `seeds`, `collapsed` (how many),
-    `test_top1_mean` and `test_top1_std` (percent, by the statistic; of the seeds that were trained; the
-    sample's standard deviation), `corrected_ratio` (mean of the finite ones), `functional_share` (functional
-    / placed edges, mean).
+    Columns: `dataset`, `model`, those of `report.cells.series.Series` (`method`, `budget`, `variant`, what
+    else tells a method's trials apart, empty as a rule, …), `log10_ratio`, `target` (what that ratio counts),
+    `seeds`, `collapsed` (how many), `test_top1_mean` and `test_top1_std` (percent, by the statistic; of the
+    seeds that were trained; the sample's standard deviation), `corrected_ratio` (mean of the finite ones),
+    `functional_share` (functional / placed edges, mean).
     """
     kept = finished(trials)
     rows = cells(kept, COLUMN[statistic])
-    ratios = kept.groupby(CELL, as_index=False)["corrected_ratio"].mean()
+    ratios = kept.groupby(CELL, as_index=False).agg(
+        corrected_ratio=("corrected_ratio", "mean"), target=("target", "first")
+    )
     rows = rows.merge(ratios, on=CELL, how="left")
     rows = rows.rename(columns={"accuracy": "test_top1_mean", "accuracy_std": "test_top1_std"})
     rows["functional_share"] = rows["share"] / 100
     measures = ["test_top1_mean", "test_top1_std", "corrected_ratio", "functional_share"]
-    return rows[[*CELL, "seeds", "collapsed", *measures]]
+    return rows[[*CELL, "target", "seeds", "collapsed", *measures]]
 
 
 def rich_table(found: pd.DataFrame, statistic: Statistic = "last", width: int = 100) -> list[RenderableType]:
@@ -113,7 +115,8 @@ def _caption(rows: pd.DataFrame, trained: bool, statistic: Statistic) -> str:
     what = f"Test top-1 {WORDS[statistic]}, %" if trained else "Functional edges, %"
     many = trained and bool((rows["seeds"] > 1).any())
     spread = ", mean ± standard deviation" if many else ""
-    text = f"{what}{spread}; {seeds_title(rows)}; columns are nominal compression ratios"
+    targets = " or ".join(sorted(rows["target"].unique(), reverse=True))
+    text = f"{what}{spread}; {seeds_title(rows)}; columns are {targets} compression ratios"
     if (rows["collapsed"] > 0).any():
         text += "; collapsed k/n: k of n seeds have no functional edge"
         text += ", and the mean is of the others" if trained else ", and count as 0"

@@ -13,7 +13,7 @@ from mica.sweep.track.talk import Talk
 
 log = logging.getLogger(__name__)
 
-_PATIENCE, _MORE_PATIENCE = 25.0, 20.0
+_PATIENCE, _MORE_PATIENCE = 25.0, 60.0
 _HURRY = 3.0
 """Seconds in which nothing went on, once the trials are over: then MLflow hangs, or the process gets too
 little of a busy machine's time; and for the process that then takes over, giving way to nobody."""
@@ -50,7 +50,7 @@ class Tracker:
         """Wait until all that was handed over is shown, but for no server that hangs.
 
         After 25 seconds in which nothing more was shown another process does the rest, unless MLflow is known
-        to fail; it too is given up after 20 such seconds. Ctrl-C ends the wait.
+        to fail; it too is given up after 60 such seconds. Ctrl-C ends the wait.
 
         Args:
             complete: every trial of the sweep was handed over, so that it may be shown as finished.

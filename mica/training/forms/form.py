@@ -115,7 +115,10 @@ class Form:
     @contextmanager
     def on_one_thread(self) -> Iterator[None]:
         """Meanwhile a sociable network keeps to the thread that it is called in."""
+        from mica.machine_code import threads_to_use  # numba takes half a second to import
+
         assert self._chain is not None
+        threads_to_use()  # kernels will not ask, and would leave torch with a thread for each core
         self._chain.threads = 1
         try:
             yield

@@ -70,6 +70,15 @@ def test_the_statistic_is_the_one_asked_for_and_said(trials: pd.DataFrame) -> No
     assert "Test top-1 highest of all epochs, %" in as_markdown(summary(trials, "max"), "max")
 
 
+def test_a_caption_says_what_the_ratios_count(trials: pd.DataFrame) -> None:
+    assert "columns are nominal compression ratios" in as_markdown(summary(trials))
+    assert "columns are corrected compression ratios" in as_markdown(
+        summary(trials.assign(target="corrected"))
+    )
+    both = pd.concat([trials, trials[trials.method == "mica-erk"].assign(target="corrected")])
+    assert "columns are nominal or corrected compression ratios" in as_markdown(summary(both))
+
+
 def test_one_seed_has_no_spread_and_a_cell_not_run_a_dash(make: Make) -> None:
     rows = [make("mica-erk", 1, 0, 90.0), make("rpi-erk", 2, 0, 80.0)]
     text = printed(pd.DataFrame(rows))

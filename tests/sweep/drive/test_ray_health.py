@@ -8,7 +8,7 @@ import time
 import pytest
 
 from mica.errors import SweepIncomplete, UserError
-from mica.sweep.drive import ray_health
+from mica.sweep.drive import ray_cluster, ray_health
 from mica.sweep.drive.ray_health import Health, check_reachable
 from mica.sweep.drive.ray_thread import RayThread
 
@@ -87,3 +87,17 @@ def test_what_a_call_raises_comes_out_and_it_may_take_so_long_only() -> None:
         thread.call(lambda: time.sleep(0.3), seconds=0.05)
     time.sleep(0.5)
     thread.end()
+
+
+@pytest.mark.parametrize(("raised", "expected"), [(Exception, UserError), (ValueError, ValueError)])
+def test_where_ray_does_not_start_in_time_one_sentence_says_so(
+    raised: type[Exception], expected: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**_: object) -> None:
+        raise raised("The current node timed out during startup.")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray_cluster.ray, "init", init)
+    with pytest.raises(expected, match=r"The current node timed out") as caught, ray_cluster.cluster():
+        pass
+    assert ("Ray does not start" in str(caught.value)) == (expected is UserError)
