@@ -1,6 +1,7 @@
 """Minimum Connection Assurance (MiCA): random edges that are sure to connect (paper section 3)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -38,6 +39,7 @@ def mica(
     focus: Focus = 0.0,
     fan_in: Annotated[FanIn | None, LATER] = None,
     spread: Annotated[bool, LATER] = False,
+    distinct: Annotated[bool, LATER] = False,
 ) -> Masks:
     """Masks with exactly the budget, built so that as many edges as possible are functional.
 
@@ -57,6 +59,8 @@ def mica(
             a narrow layer, some do not function.
         spread: whether a layer's edges are spread evenly over all pairs of an input and an output channel, in
             place of step 2: each channel then reads as many others as its edges allow.
+        distinct: with a focus, whether the outputs of a minimum connection read an input node each, as they
+            do without one: those that read one channel then look at different places of it.
     """
     names = channels(graph, rng)
     outputs = chosen_outputs(graph, budget, names, fan_in or node_counts, rng)
@@ -70,7 +74,7 @@ def mica(
         layer, weights[op.name] = graph.layers[op.name], weights_of(nodes, focus)
         own = weights[op.name]
         draws = [Draw(rng, None if own is None else own[group]) for group in range(layer.groups)]
-        connect = spread_connection if spread else _minimum_connection
+        connect = spread_connection if spread else partial(_minimum_connection, distinct=distinct)
         masks[op.name] = _place_layer(layer, budget[op.name], channel, outputs[op.name], draws, connect)
         return masks[op.name]
 
@@ -105,13 +109,15 @@ def _place(edges: int, nodes: Ids, outputs: Ids, all_outputs: int, draw: Draw, c
     return placed
 
 
-def _minimum_connection(edges: int, live: Ids, channel: Ids, outputs: Ids, inputs: int, draw: Draw) -> Ids:
+def _minimum_connection(
+    edges: int, live: Ids, channel: Ids, outputs: Ids, inputs: int, draw: Draw, *, distinct: bool
+) -> Ids:
     """Edges that give every live input node and every chosen output a partner, most needed first.
 
     One random position of every live channel comes first: that alone keeps the channel's producers
     functional (paper section 3, step 1). Then inputs and outputs pair up one to one, and what the
     longer side has left goes to random members of the shorter one (step 2). With weights the other positions
-    of a channel need no partner: light ones had better stay unread.
+    of a channel need no partner, as light ones had better stay unread; `distinct` outputs take them still.
     """
     if not len(live) or not len(outputs):
         return np.empty(0, dtype=np.int64)
@@ -119,8 +125,10 @@ def _minimum_connection(edges: int, live: Ids, channel: Ids, outputs: Ids, input
     _, first_of_channel = np.unique(channel[order], return_index=True)
     rest = np.delete(order, first_of_channel)
     needed = rng.permutation(order[first_of_channel])
-    partners = live[np.concatenate([needed, rest]) if draw.weights is None else needed]
     outputs = rng.permutation(outputs)
+    if draw.weights is not None:
+        rest = rest[: max(0, len(outputs) - len(needed)) if distinct else 0]
+    partners = live[np.concatenate([needed, rest])]
     longer = max(len(partners), len(outputs))
     live = np.concatenate([partners, draw.some(live, longer - len(partners))])
     outputs = np.concatenate([outputs, rng.choice(outputs, longer - len(outputs))])

@@ -107,3 +107,32 @@ def test_with_a_fan_in_no_layer_of_vgg16_is_a_bottleneck(fan_in: float, log: flo
         wide = int(mask.flatten(1).any(dim=1).sum())
         most = min(round(edges[index] / fan_in), graph.layers[name].shape[0], edges[index + 1])
         assert 0.8 * most <= wide <= most, name  # an output may lose its few edges to a border
+
+
+def test_distinct_outputs_of_one_channel_read_it_at_different_places() -> None:
+    """Three outputs of one edge each: three of a kernel's places, drawn one after the other by weight."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3)
+    )
+    graph = mica.trace(model, (1, 2, 2))
+
+    def places(method: str, seed: int) -> set[int]:
+        masks = mica.sparsify(model, method, 6, seed, graph=graph, rounding="exact")
+        assert masks["0"].flatten(1).any(dim=1).all()
+        return {int(place) for place in masks["0"].nonzero()[:, 3] + 3 * masks["0"].nonzero()[:, 2]}
+
+    found = [places("mica(fan_in=1,focus=1,distinct=true)-epl", seed) for seed in range(400)]
+    assert {len(each) for each in found} == {3}
+    assert min(len(places("mica(fan_in=1,focus=1)-epl", seed)) for seed in range(20)) < 3
+    # Of three draws without repeats the first, second and third: by the sum over what came before.
+    share = KERNEL / KERNEL.sum()
+    inside = share.copy()
+    for a in range(9):
+        for b in set(range(9)) - {a}:
+            both = share[a] * share[b] / (1 - share[a])
+            inside[b] += both
+            for c in set(range(9)) - {a, b}:
+                inside[c] += both * share[c] / (1 - share[a] - share[b])
+    counts = np.array([sum(place in each for each in found) for place in range(9)])
+    spread = np.sqrt(400 * inside * (1 - inside))
+    assert (np.abs(counts - 400 * inside) < 4 * spread).all()

@@ -20,7 +20,7 @@ METHODS = [
     "rbpi-small_dense", "rbpi-iterative_snip(iterations=3)", "rbpi-force(iterations=3)",
     "npb-erk", "mica(focus=2)-erk", "mica(fan_in=3)-igq", "mica(spread=true)-erk", "force(iterations=2)-erk",
     "rbpi-px(iterations=4)", "rbpi-ntk_sap(iterations=1)", "mica(fan_in=1)-staged",
-    "rpi-power(classifier=0.1,first=0.2)",
+    "rpi-power(classifier=0.1,first=0.2)", "mica(fan_in=1,focus=4,distinct=true)-igq",
 ]  # fmt: skip
 SOME = ["rpi-igq", "rpi-uniform-plus", "mica-erk", "mica-epl", "rbpi-snip", "rbpi-grasp", "magnitude-igq"]
 """For the two networks that take longest; the other two are pruned with every method."""

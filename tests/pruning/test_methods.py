@@ -24,6 +24,7 @@ OPTIONS = {
         "(focus=2.0)",
         "(fan_in=3.0)",
         "(spread=true)",
+        "(distinct=true,focus=2.0)",
     ],
     "random": [""],
     "snip": ["", "(batch_norm=train)"],

@@ -114,7 +114,10 @@ def test_a_search_s_trials_have_the_sweep_s_seeds_and_the_rung_s_epochs(tmp_path
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("space: {alpa: {from: 0, to: 1}}", "option 'alpa'; allowed are node_counts, focus, fan_in, spread,"),
+        (
+            "space: {alpa: {from: 0, to: 1}}",
+            "option 'alpa'; allowed are node_counts, focus, fan_in, spread, distinct,",
+        ),
         ("space: {alpha: {from: 1, to: 0}}", "found 1 to 0; a range rises"),
         ("space: {alpha: {from: 0, to: 1, step: 0.3}}", "found 0 to 1 by 0.3; a range is a whole number of"),
         ("space: {alpha: []}", "search.space.alpha: found []; allowed is"),
