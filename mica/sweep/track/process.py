@@ -8,15 +8,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mica.data.location import shown
+from mica.sweep.track.database import file_of
 from mica.sweep.track.projection import Tally
 from mica.sweep.track.talk import Talk
 
 log = logging.getLogger(__name__)
 
-_PATIENCE, _MORE_PATIENCE = 25.0, 60.0
-_HURRY = 3.0
+_PATIENCE, _HURRY = 25.0, 3.0
 """Seconds in which nothing went on, once the trials are over: then MLflow hangs, or the process gets too
-little of a busy machine's time; and for the process that then takes over, giving way to nobody."""
+little of a busy machine's time."""
+_MORE_PATIENCE, _MORE_FOR_A_FILE = 20.0, 60.0
+"""The same for the process that then takes over, giving way to nobody; a SQLite file does not hang, but may
+first have to be made."""
 
 
 class Tracker:
@@ -50,7 +53,7 @@ class Tracker:
         """Wait until all that was handed over is shown, but for no server that hangs.
 
         After 25 seconds in which nothing more was shown another process does the rest, unless MLflow is known
-        to fail; it too is given up after 60 such seconds. Ctrl-C ends the wait.
+        to fail; it too is given up after 20 such seconds, or 60 without a server. Ctrl-C ends the wait.
 
         Args:
             complete: every trial of the sweep was handed over, so that it may be shown as finished.
@@ -75,7 +78,7 @@ class Tracker:
         for key, outcome in self._keys.items():
             self._talk.tell(key, outcome)
         self._talk.end(complete)
-        if not self._talk.wait(_MORE_PATIENCE):
+        if not self._talk.wait(_MORE_FOR_A_FILE if file_of(self._uri) else _MORE_PATIENCE):
             self._error = self._error or "it does not answer"
 
     def _counted(self, shown_before: int) -> Tally:
