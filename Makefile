@@ -1,6 +1,9 @@
 # `make quickstart` and `make test` set themselves up: a virtual environment in .venv, dependencies as pinned.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+# pip compiles nothing here, which saves a minute: so Python may keep what it has compiled, or every process would
+# compile all of torch anew, for seconds.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help quickstart test test-services lint docs pictures clean
 

@@ -16,7 +16,8 @@ from tests.services.processes import descendants, free_port, wait_until_gone
 
 ROOT = Path(__file__).parent.parent
 _RAY = str(Path(sys.executable).with_name("ray"))
-_START_SECONDS = 60.0
+_START_SECONDS, _TRIES = 120.0, 3
+"""Of one start; Ray gives up by itself after half a minute, as when many nodes start at a time."""
 _MEMORY = 100_000_000
 """Bytes of each node's object store."""
 
@@ -72,25 +73,26 @@ class Nodes:
             before: a program and its arguments that is to start Ray.
             wait: until it has joined.
         """
-        host = f"127.0.0.{len(self.nodes) + 1}"
+        number = len(self.nodes)
+        host = f"127.0.0.{number + 1}"
         where = ["--head", f"--port={self.port}", "--node-ip-address=127.0.0.1"]
         if self.nodes:
             where = [f"--address={self.address}", f"--node-ip-address={host}"]
-        log = self.folder / f"node-{len(self.nodes)}.log"
-        with open(log, "wb") as output:
-            process = subprocess.Popen(
-                [*before, _RAY, "start", "--block", *where, f"--num-cpus={cpus}",
-                 f"--object-store-memory={_MEMORY}", f"--temp-dir={self.folder}/ray",
-                 f"--dashboard-agent-listen-port={free_port()}", *options],
-                stdout=output, stderr=output, start_new_session=True, cwd="/",
-                env={**self.environment, **(environment or {})},
-            )  # fmt: skip
-        self.nodes.append(Node(process, host))
-        until = time.monotonic() + _START_SECONDS
-        while wait and "Ray runtime started" not in log.read_text():
-            assert process.poll() is None and time.monotonic() < until, log.read_text()[-3000:]
-            time.sleep(0.1)
-        return self.nodes[-1]
+        for _ in range(_TRIES):
+            log = self.folder / f"node-{number}.log"
+            with open(log, "wb") as output:
+                process = subprocess.Popen(
+                    [*before, _RAY, "start", "--block", *where, f"--num-cpus={cpus}",
+                     f"--object-store-memory={_MEMORY}", f"--temp-dir={self.folder}/ray",
+                     f"--dashboard-agent-listen-port={free_port()}", "--include-log-monitor=false", *options],
+                    stdout=output, stderr=output, start_new_session=True, cwd="/",
+                    env={**self.environment, **(environment or {})},
+                )  # fmt: skip
+            self.nodes[number:] = [Node(process, host)]
+            if not wait or _joined(process, log):
+                return self.nodes[number]
+            self.nodes[number].kill()
+        raise AssertionError(log.read_text()[-3000:])
 
     def id_of(self, node: Node) -> str:
         """Ray's name of it; of a cluster without tokens."""
@@ -98,6 +100,15 @@ class Nodes:
 
         found = GcsClient(address=self.address).get_all_node_info(timeout=10)
         return next(id.hex() for id, about in found.items() if about.node_manager_address == node.host)
+
+
+def _joined(process: subprocess.Popen[bytes], log: Path) -> bool:
+    until = time.monotonic() + _START_SECONDS
+    while "Ray runtime started" not in log.read_text():
+        if process.poll() is not None or time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 @contextmanager

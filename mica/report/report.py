@@ -2,11 +2,11 @@
 
 import hashlib
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
-import matplotlib
 import pandas as pd
 from pandas.util import hash_pandas_object
 from rich.console import Console
@@ -17,8 +17,6 @@ from mica.report.cells.grouping import CELL
 from mica.report.cells.reference import published_points
 from mica.report.cells.statistic import Statistic
 from mica.report.drawn import Drawn, read_drawn, write_drawn
-from mica.report.figures.draw import draw
-from mica.report.figures.looks import Width
 from mica.report.html.page_data import page_data
 from mica.report.tables.against import against, against_tables
 from mica.report.tables.comparison import GOOD, compare, comparison_table
@@ -37,6 +35,9 @@ from mica.sweep.store.tables import (
     write_tables,
 )
 
+if TYPE_CHECKING:
+    from mica.report.figures.looks import Width
+
 Form = Literal["text", "markdown", "latex"]
 
 
@@ -46,7 +47,7 @@ def write_report(
     *,
     published: str | None = None,
     statistic: Statistic = "last",
-    width: Width = "page",
+    width: "Width" = "page",
     redraw: bool = True,
 ) -> None:
     """Write tables and figures beside the records, print the results and where things lie.
@@ -89,7 +90,7 @@ def _figures(
     trials: pd.DataFrame,
     points: pd.DataFrame | None,
     statistic: Statistic,
-    width: Width,
+    width: "Width",
     redraw: bool,
 ) -> list[str]:
     """Draw what there is to see; returns the figures' names."""
@@ -98,6 +99,8 @@ def _figures(
         before = read_drawn(place)
         if before is not None and before.state == state:
             return list(before.figures)
+    from mica.report.figures.draw import draw  # matplotlib takes a second to import
+
     with tempfile.TemporaryDirectory(prefix="mica-figures-") as scratch:
         names = sorted(file.name for file in draw(trials, Path(scratch), points, statistic, width))
         place.upload(Path(scratch), FIGURES)
@@ -107,7 +110,7 @@ def _figures(
 
 def _digest(how: str, *shown: pd.DataFrame | None) -> str:
     """Of all that decides what figures look like."""
-    found = hashlib.sha256(f"{__version__} {matplotlib.__version__} {how}".encode())
+    found = hashlib.sha256(f"{__version__} {version('matplotlib')} {how}".encode())
     for table in shown:
         if table is not None:
             found.update(repr(list(table.columns)).encode())

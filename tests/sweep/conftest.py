@@ -23,6 +23,12 @@ def ray_address(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep ends without its report, which is a second's work and many seconds of imports."""
+    monkeypatch.setattr("mica.report.apart.report_ended", lambda results, apart: 0)
+
+
+@pytest.fixture
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever wants to connect to Ray in this test fails."""
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")

@@ -26,6 +26,8 @@ from tests.sweep import ray_cluster, user_models
 from tests.sweep.sample import SWEEP, records_of, write
 from tests.trial.sample import without_provenance
 
+pytestmark = pytest.mark.usefixtures("undrawn")  # but for the fixture `finished`
+
 
 def sweep(*arguments: str | Path) -> Result:
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
@@ -104,6 +106,8 @@ def test_a_killed_driver_s_sweep_goes_on_where_it_was(finished: Finished) -> Non
 HERE = """
 import sys
 from mica.cli.main import main
+from mica.report import apart
+apart.report_ended = lambda results, apart: 0
 main(sys.argv[1:], standalone_mode=False)
 assert "torch" in sys.modules and not {"ray", "mlflow"} & sys.modules.keys()
 """

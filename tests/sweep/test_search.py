@@ -14,6 +14,7 @@ from mica.sweep.sweep import open_sweep
 from tests.sweep.plan.test_waves import SEARCH
 from tests.sweep.sample import records_of, write
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 ROUNDS = "rungs: [{candidates: 6, epochs: 1}, {candidates: 2, epochs: 2}]\n  wave: 2"
 
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.95
 
@@ -38,6 +37,8 @@ def paired(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
         return Difference(1, mean, None, None, None)
     if np.ptp(differences) == 0:  # the t statistic is 0 / 0 or infinite
         return Difference(len(differences), mean, mean, mean, 1.0 if mean == 0 else 0.0)
+    from scipy import stats  # it takes a second to import, and few reports need it
+
     test = stats.ttest_1samp(differences, 0.0)
     low, high = test.confidence_interval(LEVEL)
     return Difference(len(differences), mean, float(low), float(high), float(test.pvalue))

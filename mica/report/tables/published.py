@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mica.report.cells.grouping import CELL, by_series, cells, finished
 from mica.report.cells.reference import keyed
@@ -37,6 +36,8 @@ def beside_published(trials: pd.DataFrame, published: pd.DataFrame) -> pd.DataFr
     both = both[both["variant"] == ""].merge(theirs.drop(columns=["dataset", "model"]), on=same)
     both = both.rename(columns={"test_top1_percent": "published"}).dropna(subset=["ours"])
     both["difference"] = both["ours"] - both["published"]
+    from scipy import stats  # it takes a second to import, and few reports need it
+
     reach = stats.t.ppf((1 + LEVEL) / 2, both["seeds"] - 1) * both["std"]
     reach *= np.sqrt(1 / both["seeds"] + 1 / both["n_seeds"])
     both["low"], both["high"] = both["difference"] - reach, both["difference"] + reach
