@@ -23,13 +23,18 @@ def call(*arguments: str | Path) -> Result:
 
 def refused(folder: Path, *arguments: str | Path) -> str:
     """The one message of a call that is refused with exit code 2, no traceback, and nothing written."""
-    before = sorted(folder.rglob("*"))
+    before = written(folder)
     result = call(*arguments)
     assert result.exit_code == 2, result.output
     assert isinstance(result.exception, SystemExit)
     assert result.stderr.startswith(("error: ", "Usage: ")) and "Traceback" not in result.output
-    assert sorted(folder.rglob("*")) == before
+    assert written(folder) == before
     return result.stderr
+
+
+def written(folder: Path) -> list[Path]:
+    """What lies there but for Python's own cache."""
+    return sorted(path for path in folder.rglob("*") if "__pycache__" not in path.parts)
 
 
 @pytest.fixture(autouse=True)
