@@ -35,7 +35,13 @@ from mica.sweep.store.tables import trials_table
 from mica.training.protocol import Protocol
 
 _BEYOND = Path(__file__).parent / "beyond"
-_JUDGED = {"judgement": 8, "judgement-5": 8, "judgement-5-weights": 10, "judgement-5.5": 10}
+_JUDGED = {
+    "judgement": 8,
+    "judgement-5": 8,
+    "judgement-5-weights": 10,
+    "judgement-5.5": 10,
+    "judgement-5.5-parting": 12,
+}
 """Sweep → how many seeds it has."""
 _OPPONENTS = ("rbpi-synflow", "mica-igq", "mica-synflow")
 _BEST = 5
