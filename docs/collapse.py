@@ -100,11 +100,16 @@ def layers_of(rows: pd.DataFrame) -> dict[str, Layer]:
 
 
 def take(results: Path) -> None:
-    """Keep of a finished run what the documentation shows: means of its cells, and two figures."""
+    """Keep of a finished run what the documentation shows: means of its cells, and two figures.
+
+    Raises:
+        ValueError: it is not finished.
+    """
     trials, layers = (
         pd.read_parquet(results / "tables" / f"{name}.parquet") for name in ("trials", "layers")
     )
-    assert len(trials) == MASKS, f"{len(trials)} of {MASKS} masks are done"
+    if len(trials) != MASKS:
+        raise ValueError(f"{len(trials)} of {MASKS} masks are done")
     PLACE.mkdir(exist_ok=True)
     cells(trials, layers).round(4).to_csv(PLACE / "cells.csv", index=False)
     draw()
@@ -163,8 +168,8 @@ def half_rows() -> Iterator[tuple[str, ...]]:
             for depth in _DEPTHS:
                 own = rows[(rows.skips == skips) & (rows.method == method) & (rows.depth == depth)]
                 found = [half(own[own.width == width]) for width in WIDTHS]
-                cells = ("above 10^4" if log10 is None else f"10^{log10:.2f}" for log10 in found)
-                yield "yes" if skips else "no", f"`{method}`", str(depth), *cells
+                shown = ("above 10^4" if log10 is None else f"10^{log10:.2f}" for log10 in found)
+                yield "yes" if skips else "no", f"`{method}`", str(depth), *shown
 
 
 def error_rows() -> Iterator[tuple[str, ...]]:

@@ -28,21 +28,15 @@ from mica.report.report import print_table
 from mica.report.tables.against import compared
 from mica.report.tables.paired import Difference, holm, paired
 from mica.sweep.plan.search import Rung, Search
-from mica.sweep.plan.spec import Axes, Resources, SweepSpec, Times
+from mica.sweep.plan.spec import Axes, Resources, SweepSpec, Times, load_sweep
 from mica.sweep.results import open_records
 from mica.sweep.store.columns import EPOCHS, LAYERS, TRIALS
 from mica.sweep.store.tables import trials_table
 from mica.training.protocol import Protocol
 
 _BEYOND = Path(__file__).parent / "beyond"
-_JUDGED = {
-    "judgement": 8,
-    "judgement-5": 8,
-    "judgement-5-weights": 10,
-    "judgement-5.5": 10,
-    "judgement-5.5-parting": 12,
-}
-"""Sweep → how many seeds it has."""
+_SWEEPS = Path(__file__).parents[1] / "sweeps"
+_JUDGED = ("judgement", "judgement-5", "judgement-5-weights", "judgement-5.5", "judgement-5.5-parting")
 _OPPONENTS = ("rbpi-synflow", "mica-igq", "mica-synflow")
 _BEST = 5
 """Candidates of a rung that are shown."""
@@ -132,7 +126,7 @@ def _reproduction() -> str:
 
 
 def _study(name: str) -> str:
-    """Its trainings, as `mica-sweep report` shows them."""
+    """A sweep's trainings, as `mica-sweep report` shows them."""
     printed = io.StringIO()
     with redirect_stdout(printed):
         print_table(open_records(_BEYOND / name), "markdown")
@@ -140,7 +134,7 @@ def _study(name: str) -> str:
 
 
 def _search(name: str) -> str:
-    """The best candidates of each rung of a search, by mean validation accuracy."""
+    """The best candidates of each rung of a search, by mean validation accuracy over all of its seeds."""
     trials = trials_of(_BEYOND / name).fillna({"val_top1": 0.0})  # as the search counts what has none
     found = trials.groupby(["protocol_epochs", "method"])["val_top1"].agg(["mean", "min", "max", "size"])
     lines = []
@@ -156,7 +150,8 @@ def _judgement() -> str:
     """Candidates against each of the others, paired by seed; p by Holm over all of which there are pairs."""
     lines: list[tuple[str, ...]] = []
     found: list[Difference | None] = []
-    for name, seeds in _JUDGED.items():
+    for name in _JUDGED:
+        seeds = len(load_sweep(_SWEEPS / f"{name}.yaml").seeds)
         trials = compared(trials_of(_BEYOND / name), "last")
         accuracy = trials.pivot(index="seed", columns="method", values="value")
         candidate = next(iter(accuracy.columns.difference(_OPPONENTS)), "")
@@ -235,7 +230,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "long-5": lambda: _study("long-5"),
     "study-5.5": lambda: _study("study-5.5"),
     "long-5.5": lambda: _study("long-5.5"),
-    "search-4_5": lambda: _search("search-4.5"),
+    "search-4.5": lambda: _search("search-4.5"),
     "search-5": lambda: _search("search-5"),
     "judgement": _judgement,
     "collapse-errors": _collapse_errors,

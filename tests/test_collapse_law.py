@@ -10,9 +10,6 @@ import mica
 from docs.collapse import Layer, foretold, half, layers_of
 from mica.models.resnet import ResNet
 
-Linked = dict[str, np.ndarray]
-"""Layer → which output channel (row) reads which input channel."""
-
 
 def residual(width: int, edges: int, blocks: int) -> dict[str, Layer]:
     found = {"conv": Layer(3, width, 9, edges)}

@@ -7,6 +7,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from mica.errors import UserError
 from mica.graph.channels import Ids
 from mica.graph.layers import Layer, LayerGraph, Op
 from mica.graph.reachability import Bits, Bools, input_nodes
@@ -55,13 +56,18 @@ def mica(
         focus: 0 draws all input nodes alike, as in the paper; else in proportion to this power of how many
             pixels a node brings signal to: where a map is hardly larger than the kernel, the kernel's middle.
         fan_in: in place of `node_counts`, how many edges a channel shall have on average: all layers are then
-            about as wide as their own edges allow. Where its inputs cannot hold them, as a classifier's above
-            a narrow layer, some do not function.
+            about as wide as their own edges allow. A layer whose inputs have too few places for its edges, like
+            a classifier above a narrow layer, keeps some that are not functional.
         spread: whether a layer's edges are spread evenly over all pairs of an input and an output channel, in
             place of step 2: each channel then reads as many others as its edges allow.
-        distinct: with a focus, whether the outputs of a minimum connection read an input node each, as they
-            do without one: those that read one channel then look at different places of it.
+        distinct: whether, with a focus, each output of a minimum connection reads an input node of its own
+            while there are enough, as without one: those of one channel then look at different places of it.
+
+    Raises:
+        UserError: `distinct` has nothing to change, without a focus or with `spread`.
     """
+    if distinct and (spread or not focus):
+        raise UserError("mica's distinct goes with a focus and without spread")
     names = channels(graph, rng)
     outputs = chosen_outputs(graph, budget, names, fan_in or node_counts, rng)
     masks: dict[str, Bools] = {}
@@ -101,7 +107,7 @@ def _place(edges: int, nodes: Ids, outputs: Ids, all_outputs: int, draw: Draw, c
     """
     live, dead = np.flatnonzero(nodes != _DEAD), np.flatnonzero(nodes == _DEAD)
     others = np.setdiff1d(np.arange(all_outputs), outputs)
-    placed = connect(edges, live, nodes[live], outputs, len(nodes), draw)[:edges]
+    placed = connect(edges, live, nodes[live], outputs, len(nodes), draw)
     for rows, columns in ((outputs, live), (others, live), (np.arange(all_outputs), dead)):
         if wanted := edges - len(placed):
             more = _fill_at_random(wanted, rows, columns, len(nodes), placed, draw)
@@ -132,7 +138,7 @@ def _minimum_connection(
     longer = max(len(partners), len(outputs))
     live = np.concatenate([partners, draw.some(live, longer - len(partners))])
     outputs = np.concatenate([outputs, rng.choice(outputs, longer - len(outputs))])
-    return outputs * inputs + live
+    return (outputs * inputs + live)[:edges]
 
 
 def _fill_at_random(wanted: int, outputs: Ids, nodes: Ids, inputs: int, placed: Ids, draw: Draw) -> Ids:

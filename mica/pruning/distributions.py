@@ -15,6 +15,7 @@ options (`mica.pruning.sparsify`).
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Annotated
 
 from pydantic import Field
@@ -196,10 +197,10 @@ def power(
     Args:
         pixels: layer name → positions of its output map.
         classifier: the last layer's share of all edges that are kept; by the rule where it is not set.
-        first: that of the first layer; likewise.
+        first: the first layer's share of all edges that are kept; by the rule where it is not set.
 
     Raises:
-        UserError: both together are more than all edges.
+        UserError: `first` and `classifier` together pass 1.
     """
     sizes = _sizes(shapes)
     raw = {
@@ -207,7 +208,7 @@ def power(
         for depth, (name, size) in enumerate(sizes.items(), 1)
     }
     if first is None or len(sizes) == 1:
-        return _powers(raw, sizes, sum(sizes.values()) / ratio, classifier)
+        return _with_classifier(raw, sizes, sum(sizes.values()) / ratio, classifier)
     if (both := first + (classifier or 0)) > 1:
         raise UserError(f"power's first and classifier make {both:g} of all edges; allowed is 1 at most")
     edges, (entry, *rest) = sum(sizes.values()) / ratio, sizes
@@ -215,16 +216,8 @@ def power(
     of_first = max(min(first * edges, sizes[entry]), edges - sum(others.values()))
     left = edges - of_first
     share = None if classifier is None else min(1.0, classifier * edges / left) if left else 0.0
-    found = _powers({name: raw[name] for name in rest}, others, left, share)
+    found = _with_classifier({name: raw[name] for name in rest}, others, left, share)
     return {entry: of_first / sizes[entry], **found}
-
-
-def _powers(
-    raw: Mapping[str, float], sizes: Mapping[str, int], edges: float, classifier: float | None
-) -> Densities:
-    if classifier is None:
-        return _proportional(raw, sizes, edges)
-    return _with_classifier(raw, sizes, edges, classifier)
 
 
 @distribution("staged")
@@ -248,12 +241,7 @@ def staged(
     """
     sizes = _sizes(shapes)
     edges, (*hidden, _) = sum(sizes.values()) / ratio, sizes
-    before = [None, *hidden[:-1]]
-    firsts = [
-        name
-        for name, previous in zip(hidden, before, strict=True)
-        if previous is None or pixels[name] != pixels[previous]
-    ]
+    firsts = hidden[:1] + [name for before, name in pairwise(hidden) if pixels[name] != pixels[before]]
     left = (1 - classifier) * edges - width * (len(hidden) - len(firsts))
     counts = dict.fromkeys(hidden, float(width))
     if firsts:
@@ -263,9 +251,14 @@ def staged(
 
 
 def _with_classifier(
-    raw: Mapping[str, float], sizes: Mapping[str, int], edges: float, share: float
+    raw: Mapping[str, float], sizes: Mapping[str, int], edges: float, share: float | None
 ) -> Densities:
-    """This share of the edges for the last layer, or what the others cannot hold; theirs in proportion."""
+    """This share of the edges for the last layer, or what the others cannot hold; theirs in proportion.
+
+    Without a share the last layer's are in proportion too.
+    """
+    if share is None:
+        return _proportional(raw, sizes, edges)
     *others, last = sizes
     of_others = min((1 - share) * edges, sum(sizes[name] for name in others))
     of_last = min(edges - of_others, sizes[last])

@@ -143,6 +143,7 @@ def test_staged_shares_what_a_full_layer_cannot_hold() -> None:
     # 20 for the last; of the other 80, 10 for b and 35 each for a and c. But a has room for 10: the other 70
     # go as 10 to 35.
     assert allocate(shapes, rule, 2.0, "exact", pixels) == {"a": 10, "b": 16, "c": 54, "d": 20}
+    assert allocate({"a": (10, 10)}, "staged", 2.0, "exact", {"a": 1}) == {"a": 50}
 
 
 def test_a_classifier_that_cannot_hold_its_share_leaves_the_rest_to_others() -> None:

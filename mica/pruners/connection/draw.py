@@ -45,10 +45,10 @@ class Draw:
         """
         if self.weights is None:
             return self.rng.permutation(len(nodes))
-        return np.argsort(self.rng.exponential(size=len(nodes)) / self.weights[nodes])
+        return np.argsort(self.keys(1, nodes)[0])
 
     def keys(self, rows: int, nodes: Ids) -> NDArray[np.float64]:
-        """(rows, nodes): ascending, a row of them is an `order`."""
+        """(rows, nodes): random keys; what sorts a row is an `order`."""
         keys = self.rng.exponential(size=(rows, len(nodes)))
         return keys if self.weights is None else keys / self.weights[nodes]
 

@@ -12,7 +12,7 @@ def spread_connection(edges: int, live: Ids, channel: Ids, outputs: Ids, inputs:
     """Edges as indices output · inputs + input, of which no pair of channels has two more than another has.
 
     That is so as long as a pair has room: as many places as its input channel has live nodes. Where only some
-    pairs can have one edge more it is random which, and outputs and inputs take turns.
+    pairs can have one edge more it is random which; outputs and inputs take turns while all pairs have room.
 
     Args:
         edges: how many are wanted; where there is no room for all of them fewer are returned.
@@ -21,7 +21,7 @@ def spread_connection(edges: int, live: Ids, channel: Ids, outputs: Ids, inputs:
         outputs: output channels.
         inputs: how many input nodes there are, live or not.
     """
-    if not len(live) or not len(outputs):
+    if not edges or not len(live) or not len(outputs):
         return np.empty(0, dtype=np.int64)
     _, own, places = np.unique(channel, return_inverse=True, return_counts=True)
     rows, columns = _turns(len(outputs), len(places), draw.rng)

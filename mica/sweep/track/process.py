@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 
 _PATIENCE, _HURRY = 25.0, 3.0
 """Seconds in which nothing went on, once the trials are over: then MLflow hangs, or the process gets too
-little of a busy machine's time."""
-_MORE_PATIENCE, _MORE_FOR_A_FILE = 20.0, 60.0
-"""The same for the process that then takes over, giving way to nobody; a SQLite file does not hang, but may
-first have to be made."""
+little of a busy machine's time. The second where somebody wants the driver to end."""
+_MORE_PATIENCE, _MORE_FOR_A_FILE = 20.0, 90.0
+"""The same for the process that then takes over, giving way to nobody: with a server, and with a SQLite file,
+which does not hang, but may first have to be made, by one who holds its lock for a minute at most."""
 
 
 class Tracker:
@@ -53,7 +53,7 @@ class Tracker:
         """Wait until all that was handed over is shown, but for no server that hangs.
 
         After 25 seconds in which nothing more was shown another process does the rest, unless MLflow is known
-        to fail; it too is given up after 20 such seconds, or 60 without a server. Ctrl-C ends the wait.
+        to fail; it too is given up after 20 such seconds, or 90 without a server. Ctrl-C ends the wait.
 
         Args:
             complete: every trial of the sweep was handed over, so that it may be shown as finished.
