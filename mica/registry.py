@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -47,6 +48,21 @@ class Registry(Generic[T]):
         if name in self._entries:
             raise ValueError(f"{self.kind} {name!r} is registered twice")
         self._entries[name] = entry
+        return entry
+
+    def file(self, name: str | None, function: Callable[..., object], entry: T) -> T:
+        """What a decorator does with its function: file it, if it is mica's own, and return its entry.
+
+        A user's own goes by `package.module:function` alone. Any other would be known only where the module
+        is loaded already, and taken when it is loaded once more.
+
+        Raises:
+            TypeError: the decorator was written without parentheses.
+        """
+        if callable(name):
+            raise TypeError(f"a {self.kind}'s decorator is written with parentheses: @…()")
+        if name is not None and _is_mica_s(function):
+            self.add(name, entry)
         return entry
 
     def names(self) -> list[str]:
@@ -126,7 +142,7 @@ class Registry(Generic[T]):
             for part in attribute.split("."):
                 found = getattr(found, part)
         except (Exception, SystemExit) as error:  # a user's own module may raise anything while it is loaded
-            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0] + _raised_at(error)
             raise CodeError(f"{self.kind} {quoted(path)} cannot be loaded: {reason}") from error
         try:
             return self._accept(found)
@@ -172,13 +188,28 @@ def check_signature(function: Callable[..., object]) -> None:
 
 def place_of(function: Callable[..., object]) -> str:
     """` (mine.py:12)`, where a user's function stands; nothing for mica's own."""
-    if function.__module__.partition(".")[0] == "mica":
+    if _is_mica_s(function):
         return ""
     try:
         file = inspect.getsourcefile(function)
         return f" ({Path(file).name}:{inspect.getsourcelines(function)[1]})" if file else ""
     except (OSError, TypeError):
         return ""
+
+
+def _is_mica_s(function: Callable[..., object]) -> bool:
+    return function.__module__.partition(".")[0] == "mica"
+
+
+def _raised_at(error: BaseException) -> str:
+    """` (mine.py:12)`, the line of a user's module that could not be loaded; nothing if none was reached."""
+    if isinstance(error, SyntaxError):  # says so itself
+        return ""
+    machinery = (__file__, importlib.__file__)
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename not in machinery and not frame.filename.startswith("<frozen"):
+            return f" ({Path(frame.filename).name}:{frame.lineno})"
+    return ""
 
 
 def user_module(name: str) -> str | None:

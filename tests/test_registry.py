@@ -8,6 +8,7 @@ import pytest
 
 from mica.errors import UnknownName, UserError, nearest
 from mica.named import Named
+from mica.pruners import RankingPruner, pruners, ranking
 from mica.registry import Registry, code_digest, function_registry, place_of
 
 
@@ -51,6 +52,16 @@ def test_registering_returns_the_entry_itself(fruits) -> None:
     assert fruits.add("plum", apple) is apple
 
 
+def test_a_decorator_files_mica_s_own_alone() -> None:
+    """A bare name would be known in processes that happen to have loaded the module, and in no others."""
+    before = pruners.names()
+    own = ranking("apple", needs_images=False)(lambda network, weights: weights)
+    assert isinstance(own, RankingPruner) and pruners.names() == before
+    assert ranking(needs_images=False)(lambda network, weights: weights).needs_images is False
+    with pytest.raises(TypeError, match="a pruner's decorator is written with parentheses"):
+        ranking(apple)(pear)
+
+
 def test_one_name_cannot_be_registered_twice(fruits) -> None:
     with pytest.raises(ValueError, match="fruit 'apple' is registered twice"):
         fruits.add("apple", pear)
@@ -89,9 +100,11 @@ def test_an_entry_of_ones_own_that_cannot_be_loaded(fruits, path: str) -> None:
 
 
 def test_a_module_that_raises_while_it_is_loaded(fruits, own_module) -> None:
-    own_module("rotten_of_mine", "raise RuntimeError('worms')\n")
-    with pytest.raises(UnknownName, match="cannot be loaded: RuntimeError: worms"):
+    own_module("rotten_of_mine", "import math\nraise RuntimeError('worms')\n")
+    with pytest.raises(UnknownName, match=r"cannot be loaded: RuntimeError: worms \(rotten_of_mine.py:2\)$"):
         fruits.get("rotten_of_mine:quince")
+    with pytest.raises(UnknownName, match=r"cannot be loaded: ModuleNotFoundError: No module named '[^']*'$"):
+        fruits.get("nowhere_of_mine:quince")
 
 
 @pytest.mark.parametrize(("path", "message"), [

@@ -11,6 +11,7 @@ from mica.wording import counted
 
 if TYPE_CHECKING:
     from mica.sweep.drive.signals import Interruption
+    from mica.sweep.results import Results
     from mica.sweep.sweep import Sweep
 
 
@@ -46,11 +47,15 @@ def _run(
 ) -> int:
     """Returns the exit code."""
     from mica.cli.progress import TerminalProgress
+    from mica.sweep.results import results_of
     from mica.sweep.sweep import Retry, open_sweep, run_sweep
 
     opened, retry = open_sweep(sweep, storage), Retry(*retried)
+    named = results_of(opened, sweep, storage).opened
     missing, total = len(opened.missing(retry)) + opened.to_come, opened.total
-    counts = f"{counted(total, 'trial')}, {total - missing:,} done, {missing:,} to run"
+    failed = 0 if retry.failed else opened.index.count("failed")
+    lost = f" ({failed:,} of them failed)" if failed else ""
+    counts = f"{counted(total, 'trial')}, {total - missing:,} done{lost}, {missing:,} to run"
     out.print(f"{opened.spec.name}: {counts}", highlight=False)
     for source in opened.grid.sources.values():
         out.print(f"data: {source.description}", highlight=False)
@@ -62,10 +67,12 @@ def _run(
         err.print(_interrupted(left), style="yellow", soft_wrap=True)
         return EXIT_INTERRUPTED
     try:
-        _report(opened, sweep, apart=missing > 0)
+        _report(opened, results_of(opened, sweep, storage), apart=missing > 0)
     except KeyboardInterrupt:
         err.print(
-            f"interrupted: `mica-sweep report {sweep}` draws the results", style="yellow", soft_wrap=True
+            f"interrupted: `mica-sweep report {named}` draws the results",
+            style="yellow",
+            soft_wrap=True,
         )
         return EXIT_INTERRUPTED
     if left:
@@ -76,7 +83,7 @@ def _run(
         out.print(f"{trials} ran with other code of yours than now; --retry-changed runs them again")
     if failed := opened.index.count("failed"):  # those of earlier runs too
         out.print(
-            f"{counted(failed, 'trial')} failed; `mica-sweep status {sweep}` says why, "
+            f"{counted(failed, 'trial')} failed; `mica-sweep status {named}` says why, "
             "--retry-failed runs them again",
             style="red",
         )
@@ -84,13 +91,11 @@ def _run(
     return 0
 
 
-def _report(opened: "Sweep", sweep: Path, *, apart: bool) -> None:
+def _report(opened: "Sweep", results: "Results", *, apart: bool) -> None:
     """Draw the results; the trials are done whatever becomes of that, and the process has said why."""
     from mica.report.apart import report_ended
     from mica.report.front import show_in_mlflow
-    from mica.sweep.results import results_of
 
-    results = results_of(opened, sweep)
     try:
         report_ended(results, apart=apart)
         if opened.mlflow_uri and opened.projection.level:  # else `sync` brings all of it level

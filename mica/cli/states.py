@@ -31,5 +31,5 @@ def changed_text(results: Results) -> list[str]:
     again = "runs it again" if count == 1 else "runs them again"
     return [
         f"{trials} made by other code of {names} than is there now; "
-        f"`mica-sweep run {results.place} --retry-changed` {again}"
+        f"`mica-sweep run {results.opened} --retry-changed` {again}"
     ]

@@ -57,8 +57,8 @@ def print_status(results: Results, console: Console) -> None:
         rest = len(failures) - _SHOWN_FAILURES
         more = f"{rest} more failed; --json lists them. " if rest > 0 else ""
         console.print(
-            f"{more}`mica-sweep trial KEY --from {results.place}` runs one here, "
-            f"`mica-sweep run {results.place} --retry-failed` all of them",
+            f"{more}`mica-sweep trial KEY --from {results.opened}` runs one here, "
+            f"`mica-sweep run {results.opened} --retry-failed` all of them",
             highlight=False,
             soft_wrap=True,
         )

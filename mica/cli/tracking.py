@@ -25,7 +25,7 @@ def sync(sweep: Path, storage: str | None) -> None:
     found_sweep = open_sweep(sweep, storage)
     if (uri := found_sweep.mlflow_uri) is None:
         raise UserError(f"{sweep}: mlflow is off in this sweep")
-    opened = results_of(found_sweep, sweep)
+    opened = results_of(found_sweep, sweep, storage)
     complete, name, place = not opened.missing, opened.name, opened.store.place
     items = ((key, stored.record) for key in opened.entries if (stored := opened.index.stored(key)))
     found = sync_records(uri, name, items, complete=complete)

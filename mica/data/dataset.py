@@ -131,9 +131,12 @@ datasets = function_registry("data set", ())
 """Name → function of the data set's options that checks, without decoding, that it is there."""
 
 
-def data_set(name: str) -> Callable[[Find], Find]:
-    """Decorator that registers a function as a data set; all its arguments are options."""
-    return lambda find: datasets.add(name, find)
+def data_set(name: str | None = None) -> Callable[[Find], Find]:
+    """Decorator of a data set, all of whose arguments are options; a user's own needs none.
+
+    `name`: see `Registry.file`.
+    """
+    return lambda find: datasets.file(name, find, find)
 
 
 def source_of(dataset: Dataset, load: Callable[[], Dataset]) -> DataSource:

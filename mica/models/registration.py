@@ -58,14 +58,14 @@ models: Registry[Model] = Registry(
 
 
 def model(
-    name: str,
+    name: str | None = None,
     *,
     protocol: Mapping[str, Any] | None = None,
     smallest_side: int = 1,
     megaflops: float = 50.0,
 ) -> Callable[[Build], Model]:
-    """Decorator that registers a function as a model."""
-    return lambda build: models.add(name, Model(build, protocol, smallest_side, megaflops))
+    """Decorator that makes a function a model; `name`: see `Registry.file`."""
+    return lambda build: models.file(name, build, Model(build, protocol, smallest_side, megaflops))
 
 
 def build(

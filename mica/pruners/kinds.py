@@ -140,21 +140,19 @@ pruners: Registry[Pruner] = Registry(
 )
 
 
-def placing(name: str, *, cost: float = 50) -> Callable[[Place], PlacingPruner]:
-    """Decorator that registers a function as a placing pruner."""
+def placing(name: str | None = None, *, cost: float = 50) -> Callable[[Place], PlacingPruner]:
+    """Decorator that makes a function a placing pruner; `name`: see `Registry.file`."""
 
-    _check_name(name)
-
-    def add(place: Place) -> PlacingPruner:
+    def made(place: Place) -> PlacingPruner:
         pruner = PlacingPruner(place, cost)
-        pruners.add(name, pruner)
+        pruners.file(name, place, pruner)
         return pruner
 
-    return add
+    return made
 
 
 def ranking(
-    name: str,
+    name: str | None = None,
     *,
     iterations: int = 1,
     needs_images: bool = True,
@@ -162,18 +160,11 @@ def ranking(
     cost: float = 100,
     recovers: bool = False,
 ) -> Callable[[Score], RankingPruner]:
-    """Decorator that registers a scoring function as a ranking pruner."""
+    """Decorator that makes a scoring function a ranking pruner; `name`: see `Registry.file`."""
 
-    _check_name(name)
-
-    def add(score: Score) -> RankingPruner:
+    def made(score: Score) -> RankingPruner:
         pruner = RankingPruner(score, iterations, needs_images, remaining, cost, recovers)
-        pruners.add(name, pruner)
+        pruners.file(name, score, pruner)
         return pruner
 
-    return add
-
-
-def _check_name(name: str) -> None:
-    if "-" in name:
-        raise ValueError(f"pruner {name!r}: the dash separates pruner and distribution; use another sign")
+    return made

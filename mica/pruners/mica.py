@@ -56,7 +56,7 @@ def mica(
         focus: 0 draws all input nodes alike, as in the paper; else in proportion to this power of how many
             pixels a node brings signal to: where a map is hardly larger than the kernel, the kernel's middle.
         fan_in: in place of `node_counts`, how many edges a channel shall have on average: all layers are then
-            about as wide as their own edges allow. A layer whose inputs have too few places for its edges, like
+            about as wide as their own edges allow. A layer whose inputs have too few places for its edges, as
             a classifier above a narrow layer, keeps some that are not functional.
         spread: whether a layer's edges are spread evenly over all pairs of an input and an output channel, in
             place of step 2: each channel then reads as many others as its edges allow.

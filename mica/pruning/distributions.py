@@ -39,9 +39,9 @@ DISTRIBUTION_INPUTS = ("shapes", "ratio", "pixels")
 distributions = function_registry("distribution", DISTRIBUTION_INPUTS)
 
 
-def distribution(name: str) -> Callable[[Distribution], Distribution]:
-    """Decorator that registers a function as a distribution."""
-    return lambda function: distributions.add(name, function)
+def distribution(name: str | None = None) -> Callable[[Distribution], Distribution]:
+    """Decorator of a distribution; a user's own needs none. `name`: see `Registry.file`."""
+    return lambda function: distributions.file(name, function, function)
 
 
 @distribution("uniform")

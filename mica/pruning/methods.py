@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from mica.errors import UnknownName, UserError, nearest
+from mica.errors import CodeError, UnknownName, UserError, nearest
 from mica.named import Named, parse_first
 from mica.pruners import PlacingPruner, Ranking, RankingPruner, pruners
 from mica.pruning.distributions import distributions
@@ -139,6 +139,8 @@ def choose_distribution(chosen: object) -> Named:
         return pruners.choose(chosen)
     try:
         return distributions.choose(chosen)
+    except CodeError:  # there it is no question of another name
+        raise
     except UnknownName as error:
         rankers = ", ".join(n for n in pruners.names() if is_ranking(n))
         raise UnknownName(f"{error}; or, for a ranking pruner's layer-wise counts, {rankers}") from error

@@ -41,7 +41,7 @@ def _report(results: "Results") -> int:
     except (UserError, OSError) as error:
         place = shown(results.store.place.address)
         why = f"tables and figures in {place} could not be written: {shown(str(error))}"
-        print(f"{why}; `mica-sweep report {results.place}` tries again", file=sys.stderr)
+        print(f"{why}; `mica-sweep report {results.opened}` tries again", file=sys.stderr)
         return 2
     finally:
         gc.freeze()  # as in the driver: what is left need not be looked through, it all goes

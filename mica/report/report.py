@@ -80,7 +80,7 @@ def write_report(
         ),
     ]
     if results.mlflow:
-        lines.append(("MLflow", f"{shown(results.mlflow)}: mica-sweep ui {results.place}"))
+        lines.append(("MLflow", f"{shown(results.mlflow)}: mica-sweep ui {results.opened}"))
     for name, text in lines:
         console.print(f"{name:8} {text}", highlight=False, soft_wrap=True)
 

@@ -38,8 +38,15 @@ class Results:
     """Of a search, as far as it has come."""
     to_come: int = 0
     """How many trials a search is to have beside those."""
+    storage: str | None = None
+    """What was opened in place of the file's own storage."""
     note: str | None = None
     """Why these are not the trials of the sweep file, where they are not."""
+
+    @property
+    def opened(self) -> str:
+        """What a command line names to open them again."""
+        return f"{self.place} --storage {self.storage}" if self.storage else str(self.place)
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -86,12 +93,12 @@ class Results:
 def open_results(place: Path, storage: str | None = None) -> Results:
     """The results of a sweep file or of a results folder; writes nothing. Raises `UserError`."""
     if not _is_file(place):
-        return _all_of(Store(storage or str(place)), place.name, place)
-    return results_of(open_sweep(place, storage), place)
+        return _all_of(Store(storage or str(place)), place.name, place, storage)
+    return results_of(open_sweep(place, storage), place, storage)
 
 
-def results_of(sweep: Sweep, place: Path) -> Results:
-    """Those of a sweep that was opened at this place."""
+def results_of(sweep: Sweep, place: Path, storage: str | None = None) -> Results:
+    """Those of a sweep that was opened at this place, and with this storage if not its own."""
     return Results(
         name=sweep.spec.name,
         store=sweep.store,
@@ -100,6 +107,7 @@ def results_of(sweep: Sweep, place: Path) -> Results:
         sources=sweep.grid.sources,
         mlflow=sweep.mlflow,
         place=place,
+        storage=storage,
         rungs=sweep.course.rungs if sweep.course else (),
         to_come=sweep.to_come,
     )
@@ -116,7 +124,7 @@ def open_records(place: Path, storage: str | None = None) -> Results:
     except (CodeError, DataError) as error:
         home = load_home(place)
         try:
-            found = _all_of(Store(storage or home.store), home.name, place)
+            found = _all_of(Store(storage or home.store), home.name, place, storage)
         except UserError:
             raise error from None
         first, *more = str(error).splitlines()
@@ -148,9 +156,18 @@ def _is_file(place: Path) -> bool:
     return place.suffix in (".yaml", ".yml") or place.is_file()
 
 
-def _all_of(store: Store, name: str, place: Path) -> Results:
+def _all_of(store: Store, name: str, place: Path, storage: str | None) -> Results:
     """All that a store holds."""
     index = Index(store, {}, others=True)
     if not index.entries:
         raise UserError(f"{place}: neither a sweep file (.yaml) nor a folder with results")
-    return Results(name=name, store=store, trials={}, sources={}, index=index, mlflow=None, place=place)
+    return Results(
+        name=name,
+        store=store,
+        trials={},
+        sources={},
+        index=index,
+        mlflow=None,
+        place=place,
+        storage=storage,
+    )

@@ -26,7 +26,7 @@ Path(__file__).with_name("imported").touch()
 def net(input_shape, classes, width=16):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, classes))
 
-@placing("mine")
+@placing()
 def mine(graph, budget, rng, weights, alpha=1.0):
     return random.place(graph, budget, rng)
 

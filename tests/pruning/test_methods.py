@@ -10,7 +10,7 @@ import mica
 from mica.errors import UnknownName, UserError
 from mica.named import Named
 from mica.pruners import Network, RankingPruner, placing, pruners, ranking
-from mica.pruning.distributions import Densities, Shapes, distribution, distributions
+from mica.pruning.distributions import Densities, Shapes, distributions
 from mica.pruning.methods import DENSE, GLOBAL, choose_distribution, combine, parse_method
 from mica.pruning.sparsify import source_method
 
@@ -50,11 +50,13 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pruners, "_entries", dict(pruners._entries))
     monkeypatch.setattr(distributions, "_entries", dict(distributions._entries))
 
-    @placing("Fancy")
+    @placing()
     def fancy(graph, budget, rng, *, note: str = "", sizes: list[int] = (), deep: dict | None = None): ...
 
-    @distribution("uniform-Fancy")
     def uniform_fancy(shapes: Shapes, ratio: float, Steep: float = 1.0, note: str = "") -> Densities: ...
+
+    pruners.add("Fancy", fancy)
+    distributions.add("uniform-Fancy", uniform_fancy)
 
 
 def is_ranker(name: str) -> bool:
@@ -200,16 +202,18 @@ def test_whose_option_iterations_is(registered) -> None:
     """Mica's where a pruner is registered with several; else the function's own affair."""
     seen: list[object] = []
 
-    @ranking("twice", iterations=2, needs_images=False)
+    @ranking(iterations=2, needs_images=False)
     def twice(network: Network, weights: dict[str, Tensor], **more: object) -> dict[str, Tensor]:
         seen.append(more)
         return {name: weight.abs() for name, weight in weights.items()}
 
-    @ranking("power", needs_images=False)
+    @ranking(needs_images=False)
     def power(network: Network, weights: dict[str, Tensor], iterations: int = 5) -> dict[str, Tensor]:
         seen.append(iterations)
         return {name: weight.abs() for name, weight in weights.items()}
 
+    pruners.add("twice", twice)
+    pruners.add("power", power)
     prune("rbpi-twice(iterations=3,colour=red)")
     assert seen == [{"colour": "red"}] * 3
     seen.clear()

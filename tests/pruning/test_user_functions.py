@@ -54,13 +54,13 @@ def first(budget, shape):
     return mask
 
 
-@placing("own_first")
+@placing()
 def first_edges(graph, budget):
     """A plain dict is right too, if it is right, whatever its order."""
     return {name: first(budget[name], shape) for name, shape in reversed(graph.shapes.items())}
 
 
-@placing("own_large")
+@placing()
 def largest(budget, weights, rng):
     """The largest weights of each layer; meanwhile it spoils all that it was given."""
     masks = {}
@@ -74,64 +74,64 @@ def largest(budget, weights, rng):
     return masks
 
 
-@placing("own_cheat")
+@placing()
 def cheat(graph, budget):
     """One edge too many, and the budget changed to match."""
     budget["0"] += 1
     return {name: first(budget[name], shape) for name, shape in graph.shapes.items()}
 
 
-@placing("own_floats")
+@placing()
 def floats(graph, budget):
     return {name: first(budget[name], shape).float() for name, shape in graph.shapes.items()}
 
 
-@placing("own_flat")
+@placing()
 def flat(graph, budget):
     return {name: first(budget[name], shape).flatten() for name, shape in graph.shapes.items()}
 
 
-@placing("own_short")
+@placing()
 def short(graph, budget):
     return {name: first(budget[name], shape) for name, shape in list(graph.shapes.items())[1:]}
 
 
-@placing("own_nothing")
+@placing()
 def nothing(graph, budget): ...
 
 
-@ranking("own_size", needs_images=False)
+@ranking(needs_images=False)
 def size(network, weights, power: float = 1.0):
     return {name: (weight.abs() ** power).requires_grad_() for name, weight in weights.items()}
 
 
-@ranking("own_whole", needs_images=False)
+@ranking(needs_images=False)
 def whole(weights):
     """Whole numbers, as a score may be."""
     return {name: torch.arange(w.numel()).view(w.shape) for name, w in weights.items()}
 
 
-@ranking("own_sum", needs_images=False)
+@ranking(needs_images=False)
 def summed(network, weights):
     return {name: weight.sum() for name, weight in weights.items()}
 
 
-@ranking("own_gap", needs_images=False)
+@ranking(needs_images=False)
 def gap(network, weights):
     return {name: weight for name, weight in list(weights.items())[1:]}
 
 
-@ranking("own_array", needs_images=False)
+@ranking(needs_images=False)
 def array(network, weights):
     return {name: weight.numpy() for name, weight in weights.items()}
 
 
-@ranking("own_list", needs_images=False)
+@ranking(needs_images=False)
 def listed(network, weights):
     return list(weights.values())
 
 
-@ranking("own_nan", needs_images=False)
+@ranking(needs_images=False)
 def nan(network, weights):
     return {name: weight * float("nan") for name, weight in weights.items()}
 
