@@ -71,7 +71,8 @@ def sheet_figure(sheet: Sheet, networks: Sequence[Mapping[str, Page]]) -> Figure
         axes.set_xlabel(rows[0].x_label)
     notes = {str(note.get_label()): note for page in rows for note in page.notes}
     handles: list[Artist] = [key(series, label, series.colour) for label, series in shown.items()]
-    figure.legend(handles=[*handles, *notes.values()], loc="outside lower center", ncols=3)
+    wide = 3 if len(columns) > 1 else 2
+    figure.legend(handles=[*handles, *notes.values()], loc="outside lower center", ncols=wide)
     return figure
 
 

@@ -1,5 +1,6 @@
 """Is a method better than another here, by how much, and how sure: paired by seed, ratio by ratio."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
@@ -99,12 +100,17 @@ def _plain(trials: pd.DataFrame) -> pd.Series:
     return trials["budget"].eq("nominal") & trials["variant"].eq("")
 
 
+def _spelled(name: str) -> str:
+    """In one of the ways to write it: `power=2` is `power=2.0`."""
+    return re.sub(r"(?<=[=\[,])(-?\d+)\.0(?=[,)\]])", r"\1", name.lower().replace(" ", ""))
+
+
 def _method(trials: pd.DataFrame, reference: str) -> str:
     """The method that is called that, by its name or as the paper writes it."""
     found = trials.loc[_plain(trials), SERIES].drop_duplicates()
     series = [Series(**row) for _, row in found.iterrows()]
     for each in series:
-        if reference.lower() in (each.method.lower(), each.name.lower(), each.label.lower()):
+        if _spelled(reference) in map(_spelled, (each.method, each.name, each.label)):
             return each.method
     known = ", ".join(sorted(each.method for each in series)) or "none that has finished"
     raise UserError(f"no method {reference!r} to compare with; there are: {known}")

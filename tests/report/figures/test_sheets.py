@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from mica.report.cells.grouping import finished
+from mica.report.figures.looks import STYLE
 from mica.report.figures.pages import pages
 from mica.report.figures.sheets import SHEETS, sheet_figure
 
@@ -73,3 +75,23 @@ def test_a_user_s_own_rule_is_imported_by_nobody(make: Make) -> None:
         for row in rows
     ]
     assert legend(sheets(rows + own)["figure6"])[:4] == ["MiCA-ERK", "RPI-ERK", "MiCA-rule", "RPI-rule"]
+
+
+@pytest.mark.parametrize("rules", [["igq"], ["erk", "snip"]])
+def test_the_legend_stays_within_the_figure(make: Make, rules: list[str]) -> None:
+    """With all notes that there are: several seeds, a collapse, chance and the dense network."""
+    methods = [f"{pruner}-{rule}" for rule in rules for pruner in ("mica", "rpi")]
+    rows = [
+        make(method, ratio, seed, 50.0 + seed, model="vgg16")
+        for method in methods
+        for ratio in (1, 2)
+        for seed in (0, 1)
+    ]
+    rows += [make(methods[1], 3, seed, None, model="vgg16", outcome="collapsed") for seed in (0, 1)]
+    rows += [make("dense", 0, seed, 90.0, model="vgg16") for seed in (0, 1)]
+    figure = sheets(rows)["figure6"]
+    assert "Collapsed, at its nominal ratio" in legend(figure) and "Dense" in legend(figure)
+    with plt.rc_context(STYLE):
+        figure.canvas.draw()
+    whole, box = figure.bbox, figure.legends[0].get_window_extent()
+    assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0

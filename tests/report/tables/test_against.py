@@ -71,6 +71,12 @@ def test_corrected_budgets_are_compared_with_the_nominal_ones(seeds: pd.DataFram
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("spelled", ["mica(focus=2)-erk", "mica(focus=2.0)-ERK", "MiCA( focus=2 )-erk"])
+def test_a_number_may_be_written_either_way(make: Make, spelled: str) -> None:
+    rows = [make(name, 1, seed, 50.0) for name in ("mica(focus=2.0)-erk", "rpi-erk") for seed in (0, 1)]
+    assert list(against(pd.DataFrame(rows), spelled)["method"].unique()) == ["rpi-erk"]
+
+
 def test_an_unknown_method_is_told_which_there_are(seeds: pd.DataFrame) -> None:
     with pytest.raises(UserError, match=r"no method 'rpi-igq'.*: mica-erk, rpi-erk"):
         against(seeds, "rpi-igq")
