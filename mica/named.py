@@ -96,7 +96,8 @@ def parse_first(text: str, stop: str) -> tuple[str, dict[str, Any], str]:
         option = _OPTION.match(text, at + 1)
         value = _read(text, option.end()) if option else None
         if not option or not value:
-            raise UserError(f"{quoted(text)} cannot be read after {quoted(text[: at + 1])}: {_FORM}")
+            cut = "" if ")" in text else "; in a YAML list a name with a comma stands in quotes"
+            raise UserError(f"{quoted(text)} cannot be read after {quoted(text[: at + 1])}: {_FORM}{cut}")
         if option[1] in options:
             raise UserError(f"{quoted(text)} has the option {quoted(option[1])} twice")
         options[option[1]], at = value

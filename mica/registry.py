@@ -1,5 +1,6 @@
 """Named extension points: pruners, distributions, models and data sets are looked up here."""
 
+import dataclasses
 import hashlib
 import importlib
 import inspect
@@ -161,6 +162,8 @@ def function_registry(kind: str, inputs: tuple[str, ...]) -> Registry[Callable[.
 
 
 def _a_function(found: object) -> Callable[..., Any]:
+    if dataclasses.is_dataclass(found) and not isinstance(found, type):  # an entry of another registry
+        raise TypeError(f"is a {type(found).__name__}, and no function")
     if not callable(found):
         raise TypeError(f"is no function: found {quoted(found)}")
     check_signature(found)

@@ -89,3 +89,11 @@ def test_names_go_into_sets() -> None:
     one, same_one = (Named(name="mlp", options={"hidden": [16]}) for _ in range(2))
     other = Named(name="mlp", options={"hidden": [8]})
     assert len({one, same_one, other}) == 2
+
+
+def test_a_name_that_a_yaml_list_has_cut_at_its_comma_says_how_to_write_it() -> None:
+    with pytest.raises(UserError, match="in a YAML list a name with a comma stands in quotes"):
+        parse("rank:mixed(power=3")
+    with pytest.raises(UserError) as error:
+        parse("rank:mixed(power)")
+    assert "YAML" not in str(error.value)

@@ -107,6 +107,12 @@ def test_a_module_that_raises_while_it_is_loaded(fruits, own_module) -> None:
         fruits.get("nowhere_of_mine:quince")
 
 
+def test_an_entry_of_another_kind_is_no_function(fruits, own_module) -> None:
+    own_module("other_of_mine", "from mica.models import model\n@model()\ndef net(input_shape): ...\n")
+    with pytest.raises(UserError, match="fruit 'other_of_mine:net' is a Model, and no function"):
+        fruits.choose("other_of_mine:net")
+
+
 @pytest.mark.parametrize(("path", "message"), [
     ("math:pi", "fruit 'math:pi' is no function: found 3.14"),
     ("builtins:dict", "does not say what arguments it takes: wrap it in a function of your own"),
