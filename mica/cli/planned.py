@@ -1,7 +1,7 @@
 """What a sweep consists of, what it still takes and what is to be known of it: in the terminal or as JSON."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.table import Table
 from mica.bench.forecast import ROUGH, Forecast
 from mica.cli.states import changed_json, changed_text, state
 from mica.sweep.results import Results
+from mica.training.protocol import Protocol
 from mica.trial import TrialSpec
 from mica.wording import counted
 
@@ -19,8 +20,9 @@ _STATES = ("done", "failed", "missing")
 def planned(results: Results, forecast: Forecast | None) -> dict[str, Any]:
     """Trials in all, done, failed and missing, and by method; with the hours to go if they are known."""
     rows: dict[str, Counter[str]] = defaultdict(Counter)
+    variants = {} if results.rungs else _variants(results.trials.values())
     for key, trial in results.trials.items():
-        row = f"{trial.protocol.epochs} epochs" if results.rungs else _method(trial)
+        row = f"{trial.protocol.epochs} epochs" if results.rungs else _method(trial) + variants[_ways(trial)]
         rows[row][state(results.entries.get(key))] += 1
     if results.to_come:
         rows["not known yet"]["missing"] += results.to_come
@@ -85,3 +87,39 @@ def list_trials(results: Results) -> Iterator[str]:
 
 def _method(trial: TrialSpec) -> str:
     return f"{trial.method} (corrected)" if trial.budget == "corrected" else trial.method.name
+
+
+_Ways = tuple[str, str, str, str, str, str, Protocol]
+
+
+def _ways(trial: TrialSpec) -> _Ways:
+    """A method on a network, and then what else may tell its trials apart, beside ratio and seed."""
+    return (
+        trial.data.label,
+        trial.model.label,
+        _method(trial),
+        trial.rounding,
+        trial.target,
+        trial.wiring,
+        trial.protocol,
+    )
+
+
+def _variants(trials: Iterable[TrialSpec]) -> dict[_Ways, str]:
+    """What tells trials of one method on one network apart, in words: `, initial_weights normalised`."""
+    groups: dict[tuple[str, ...], list[_Ways]] = defaultdict(list)
+    for ways in {_ways(trial): None for trial in trials}:
+        groups[ways[:3]].append(ways)
+    found = {}
+    for group in groups.values():
+        fields = {ways: _fields(*ways[3:]) for ways in group}
+        telling = [
+            name for name in fields[group[0]] if len({str(each[name]) for each in fields.values()}) > 1
+        ]
+        for ways in group:
+            found[ways] = "".join(f", {name} {fields[ways][name]}" for name in telling)
+    return found
+
+
+def _fields(rounding: str, target: str, wiring: str, protocol: Protocol) -> dict[str, object]:
+    return {"rounding": rounding, "target": target, "wiring": wiring, **protocol.model_dump()}

@@ -13,7 +13,7 @@ from mica.sweep.store.stored import Stored
 from mica.sweep.sweep import open_sweep
 from mica.trial import run
 from tests.sweep import user_models
-from tests.sweep.sample import write
+from tests.sweep.sample import SWEEP, write
 
 
 def call(*arguments: str | Path) -> Result:
@@ -106,3 +106,17 @@ def test_what_nothing_tells_is_tried_for_some_seconds_and_said_to_be_rough(
     untold = json.loads(call("plan", sweep, "--json", "--no-measure").stdout)
     assert (untold["hours_to_go"], untold["hours_by"]) == (None, None)
     assert "how many hours? not measured" in call("plan", sweep, "--no-measure").stdout
+
+
+def test_trials_of_one_method_that_differ_otherwise_are_counted_apart(tmp_path: Path) -> None:
+    grids = """
+grids:
+  - {methods: mica-erk}
+  - {methods: mica-erk, protocol: {epochs: 2, batch_size: 16, initial_weights: rescaled}}
+  - {methods: rpi-erk, wiring: rewired}
+"""
+    path = write(tmp_path, SWEEP.replace("methods: [rpi-erk, mica-erk]\n", "") + grids)
+    methods = json.loads(call("plan", path, "--json", "--no-measure").stdout)["methods"]
+    assert {name: found["trials"] for name, found in methods.items()} == {
+        "mica-erk, initial_weights drawn": 4, "mica-erk, initial_weights rescaled": 4, "rpi-erk": 4,
+    }  # fmt: skip
