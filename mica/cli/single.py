@@ -47,7 +47,8 @@ def inspect(
         print_json(mask_json(found))
     else:
         out.print(mask_table(found.summary, found.layers))
-        print_note(str(found.scarcity) if found.scarcity else None)
+        for remark in found.remarks:
+            print_note(remark)
 
 
 @click.command()

@@ -1,14 +1,16 @@
 """One mask on request, without a trial around it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mica.errors import UserError
+from mica.graph.layers import LayerGraph
 from mica.graph.tracing import trace
 from mica.masks import Masks
 from mica.models import build
-from mica.pruning.budgets import BudgetKind, Rounding
-from mica.pruning.methods import DENSE, parse_method
-from mica.pruning.scarcity import Scarcity, scarcity
+from mica.pruning.budgets import BudgetKind, Rounding, target_edges
+from mica.pruning.methods import DENSE, Method, parse_method
+from mica.pruning.scarcity import scarcity
 from mica.pruning.sparsify import sparsify
 from mica.pruning.target import Target
 from mica.training.protocol import Protocol
@@ -42,8 +44,8 @@ class SingleMask:
     masks: Masks
     summary: MaskSummary
     layers: tuple[LayerRow, ...]
-    scarcity: Scarcity | None
-    """What is wrong with the ratio, where it leaves fewer edges than layers."""
+    remarks: tuple[str, ...]
+    """What whoever asked for it may not expect."""
 
 
 def make_mask(request: MaskRequest) -> SingleMask:
@@ -83,8 +85,20 @@ def make_mask(request: MaskRequest) -> SingleMask:
             rounding=request.rounding,
             target=request.target,
         )
-    few = scarcity(graph, 10**request.log10_ratio, request.rounding) if method != DENSE else None
-    return SingleMask(masks, *inspect(graph, model, masks), few)
+    return SingleMask(masks, *inspect(graph, model, masks), tuple(_remarks(request, method, graph, masks)))
+
+
+def _remarks(request: MaskRequest, method: Method, graph: LayerGraph, masks: Masks) -> Iterator[str]:
+    if method == DENSE:
+        return
+    ratio = 10**request.log10_ratio
+    if few := scarcity(graph, ratio, request.rounding):
+        yield str(few)
+    asked = target_edges(graph.edges, ratio, request.rounding)
+    # Rounding down costs a layer less than an edge.
+    off = abs(masks.kept - asked) > max(len(graph.layers), 0.01 * asked)
+    if off and request.budget == request.target == "nominal":
+        yield f"{masks.kept:,} edges are kept, as the distribution has it; the ratio asks for {asked:,}"
 
 
 def _parse_shape(text: str) -> tuple[int, ...]:

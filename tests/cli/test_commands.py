@@ -190,6 +190,20 @@ def test_inspect_says_where_a_ratio_leaves_fewer_edges_than_layers() -> None:
     assert "note: 2 edges for 3 layers: everything collapses" in result.stderr
     found = json.loads(inspect("--method", "mica-igq", "--ratio", "10^4.5", "--json").stdout)
     assert found["remarks"] == ["2 edges for 3 layers: everything collapses"]
+
+
+def test_inspect_says_when_a_distribution_does_not_keep_what_the_ratio_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shares_of_mine.py").write_text(
+        "def half(shapes, ratio):\n    return dict.fromkeys(shapes, 0.5)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    found = json.loads(inspect("--method", "mica-shares_of_mine:half", "--ratio", "10", "--json").stdout)
+    kept, asked = found["edges_total"] // 2, found["edges_total"] / 10
+    assert found["remarks"] == [
+        f"{kept:,} edges are kept, as the distribution has it; the ratio asks for {asked:,.0f}"
+    ]
     assert "note" not in inspect("--method", "mica-igq", "--ratio", "10^4").stderr
 
 

@@ -17,7 +17,7 @@ _COLUMNS = ("nodes_in", "nodes_out", "placed", "functional")
 
 def mask_json(found: SingleMask) -> dict[str, Any]:
     """Everything about a mask; ratios and shares are null where nothing is functional."""
-    remarks = [str(found.scarcity)] if found.scarcity else []
+    remarks = list(found.remarks)
     return {
         **found.summary.model_dump(),
         "remarks": remarks,
