@@ -54,24 +54,29 @@ def write_report(
 
     Args:
         redraw: draw figures that show these very results too.
+
+    Raises:
+        OSError: tables or figures cannot be written; the results are printed nevertheless.
     """
     place = results.store.place
     if not results.entries:
         console.print(f"{results.name}: no finished trial yet", highlight=False)
         return
-    write_tables(results.store, results.trials, results.index.names)
-    trials = read_trials(results.store, results.trials, results.entries).to_pandas()
-    if results.rungs:  # as many methods as candidates: no figure could show them
+    points = published_points(published)
+    trials, figures, failed = _write(results, points, statistic, width, redraw)
+    if results.rungs:
         for found in search_tables(results.rungs, trials):
             _print(found, console, "text")
+        if failed:
+            raise failed
         return
-    points = published_points(published)
-    figures = _figures(place, trials, points, statistic, width, redraw)
     for table in rich_table(summary(trials, statistic), statistic, width=console.width):
         console.print(table)
     if points is not None:
         for beside in published_tables(beside_published(trials, points)):
             _print(beside, console, "text")
+    if failed:
+        raise failed
     lines = [
         ("tables", f"{place.shown}/{TABLES}/trials.parquet (and layers, epochs): pandas.read_parquet"),
         (
@@ -83,6 +88,25 @@ def write_report(
         lines.append(("MLflow", f"{shown(results.mlflow)}: mica-sweep ui {results.opened}"))
     for name, text in lines:
         console.print(f"{name:8} {text}", highlight=False, soft_wrap=True)
+
+
+def _write(
+    results: Results,
+    points: pd.DataFrame | None,
+    statistic: Statistic,
+    width: "Width",
+    redraw: bool,
+) -> tuple[pd.DataFrame, list[str], OSError | None]:
+    """Tables and figures; returns the trials, the figures' names, and why not all could be written."""
+    store = results.store
+    try:
+        write_tables(store, results.trials, results.index.names)
+        trials = read_trials(store, results.trials, results.entries).to_pandas()
+        if results.rungs:  # as many methods as candidates: no figure could show them
+            return trials, [], None
+        return trials, _figures(store.place, trials, points, statistic, width, redraw), None
+    except OSError as error:
+        return _trials(results), [], error
 
 
 def _figures(

@@ -47,6 +47,15 @@ def test_a_report_goes_by_the_titles_of_the_file_as_it_is_now(results: Results, 
     assert len(list((tmp_path / "results/tiny/figures").glob("accuracy-*.png"))) == 1
 
 
+@pytest.mark.parametrize("folder", ["tables", "figures"])
+def test_what_cannot_be_written_is_shown_nevertheless(results: Results, tmp_path: Path, folder: str) -> None:
+    (tmp_path / "results/tiny" / folder).write_text("in the way")
+    console = Console(width=100, color_system=None)
+    with console.capture() as capture, pytest.raises(OSError):
+        write_report(results, console)
+    assert "MiCA max-ERK" in capture.get() and "parquet" not in capture.get()
+
+
 def test_a_comparison_says_by_its_exit_code_whether_all_is_alike(results: Results, tmp_path: Path) -> None:
     def call(*arguments: str) -> Result:
         return CliRunner().invoke(main, list(arguments))
