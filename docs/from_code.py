@@ -228,6 +228,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "study": lambda: _study("study"),
     "study-5": lambda: _study("study-5"),
     "long-5": lambda: _study("long-5"),
+    "long-4.5": lambda: _study("long-4.5"),
     "study-5.5": lambda: _study("study-5.5"),
     "long-5.5": lambda: _study("long-5.5"),
     "search-4.5": lambda: _search("search-4.5"),
