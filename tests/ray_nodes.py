@@ -16,7 +16,7 @@ from tests.services.processes import descendants, free_port, wait_until_gone
 
 ROOT = Path(__file__).parent.parent
 _RAY = str(Path(sys.executable).with_name("ray"))
-_START_SECONDS, _TRIES = 120.0, 3
+_START_SECONDS, _TRIES = 60.0, 3
 """Seconds of one start, and how often it is tried: where many nodes start Ray may give up."""
 _MEMORY = 100_000_000
 """Bytes of each node's object store."""

@@ -120,3 +120,12 @@ grids:
     assert {name: found["trials"] for name, found in methods.items()} == {
         "mica-erk, initial_weights drawn": 4, "mica-erk, initial_weights rescaled": 4, "rpi-erk": 4,
     }  # fmt: skip
+
+
+def test_a_hint_names_the_storage_that_was_given(sweep: Path) -> None:
+    elsewhere = sweep.with_name("elsewhere")
+    (sweep.parent / "results/tiny").rename(elsewhere)
+    assert "--storage" not in call("plan", sweep).stdout
+    told = call("status", sweep, "--storage", elsewhere).stdout
+    assert f"`mica-sweep run {sweep} --storage {elsewhere} --retry-failed` all of them" in told
+    assert f"`mica-sweep trial KEY --from {sweep} --storage {elsewhere}` runs one here" in told

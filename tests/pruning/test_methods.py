@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import mica
-from mica.errors import UnknownName, UserError
+from mica.errors import CodeError, UnknownName, UserError
 from mica.named import Named
 from mica.pruners import Network, RankingPruner, placing, pruners, ranking
 from mica.pruning.distributions import Densities, Shapes, distributions
@@ -219,3 +219,13 @@ def test_whose_option_iterations_is(registered) -> None:
     seen.clear()
     prune("rbpi-power(iterations=7)")
     assert seen == [7]
+
+
+@pytest.mark.parametrize("choose", [choose_distribution, lambda name: combine("mica", name)])
+def test_a_distribution_whose_code_is_gone_is_told_from_a_wrong_name(choose) -> None:
+    """Whoever only reads records goes on without the code, and not without a name."""
+    with pytest.raises(CodeError, match="'nowhere_of_mine:flat' cannot be loaded"):
+        choose("nowhere_of_mine:flat")
+    with pytest.raises(UnknownName, match="or, for a ranking pruner's layer-wise counts") as error:
+        choose("flat")
+    assert not isinstance(error.value, CodeError)

@@ -163,7 +163,7 @@ def test_a_sweep_that_starts_later_gets_its_part(tmp_path: Path) -> None:
             assert first.poll() is None, (tmp_path / "first/output.txt").read_text()
             time.sleep(0.1)
         second = start(tmp_path / "second", "--address", nodes.address)
-        end(second, 600)
+        end(second, 200)
         assert second.returncode == 0 and first.poll() is None
         first.terminate()
         end(first, 60)

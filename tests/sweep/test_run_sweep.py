@@ -221,7 +221,7 @@ def test_bad_trials_fail_alone(own_models: Path, ray_address: str) -> None:
     status = json.loads(sweep("status", path, "--json").stdout)
     assert len(status["failures"]) == 2 and status["missing"] == 0
     again = sweep("run", path, "--address", "127.0.0.1:1")  # nothing to run, so nobody connects
-    assert again.exit_code == 1 and "0 to run" in again.output
+    assert again.exit_code == 1 and "6 trials, 6 done (2 of them failed), 0 to run" in again.output
 
     assert "2 trials failed" in again.output and "--retry-failed runs them again" in again.output
     retried = open_sweep(path).missing(Retry(failed=True)).values()

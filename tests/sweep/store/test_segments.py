@@ -133,9 +133,9 @@ class TestFold:
     def test_hides_no_record_from_anybody_meanwhile(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Readers look on and on while others add many records, fold them and merge segments."""
-        monkeypatch.setattr(segments_module, "FOLD_FROM", 50)
-        total, batch = 800, 100
+        """Readers look on and on while others add thousands of records, fold them and merge segments."""
+        monkeypatch.setattr(segments_module, "FOLD_FROM", 150)
+        total, batch = 2000, 250
         put(store, [number(n) for n in range(batch)])
         done, fewer = threading.Event(), []
         least = [batch]

@@ -119,6 +119,7 @@ def test_what_gets_no_time_another_process_does(
     store: str, warnings: list[str], monkeypatch: pytest.MonkeyPatch, name: signal.Signals
 ) -> None:
     monkeypatch.setattr(process, "_PATIENCE", 1)
+    monkeypatch.setattr(process, "_MORE_PATIENCE", 0)  # that is for servers: here is none
     tracker = started(default_uri(store), store, [], warnings)
     os.kill(pid_of(tracker), name)
     for key in RECORDS:
