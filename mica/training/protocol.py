@@ -12,7 +12,7 @@ from mica.training.moving import Moving
 from mica.wording import quoted
 
 Precision = Literal["fp32", "tf32", "bf16"]
-InitialWeights = Literal["drawn", "redrawn", "rescaled", "normalised"]
+InitialWeights = Literal["drawn", "redrawn", "rescaled", "normalised", "open"]
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 MOST_IMAGES = 10**9
 _LATER = ("initial_weights", "moving")
@@ -70,7 +70,8 @@ class Protocol(BaseModel):
         "drawn",
         description="drawn: as the masks were made for; redrawn: others of the same seed, drawn once the "
         "masks are made; rescaled: drawn, each unit's times the root of all / kept of its inputs; "
-        "normalised: drawn, each unit's kept weights of length 1, and their sum not negative.",
+        "normalised: drawn, each unit's kept weights of length 1, and their sum not negative; "
+        "open: normalised, and batch norm's shifts 1, so that ReLU passes most of what it gets.",
     )
 
     moving: Moving | None = Field(

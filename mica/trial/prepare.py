@@ -16,7 +16,7 @@ from mica.pruning.sparsify import sparsify
 from mica.rng import stream
 from mica.training.engine import Parts
 from mica.training.images import ImageSet, image_set
-from mica.training.initial_weights import normalise, rescale
+from mica.training.initial_weights import normalise, open_up, rescale
 from mica.training.state import TrainState
 from mica.trial.score_cache import score_cache
 from mica.trial.spec import TrialSpec
@@ -80,8 +80,10 @@ def prepare(spec: TrialSpec, dataset: Dataset, device: str) -> PreparedTrial:
         model.load_state_dict(_drawn(spec, dataset, "weights once more").state_dict())
     elif spec.protocol.initial_weights == "rescaled":
         rescale(model, masks)
-    elif spec.protocol.initial_weights == "normalised":
+    elif spec.protocol.initial_weights in ("normalised", "open"):
         normalise(model, masks)
+        if spec.protocol.initial_weights == "open":
+            open_up(model, graph, masks)
     return PreparedTrial(spec, dataset, device, model, graph, masks)
 
 

@@ -103,6 +103,20 @@ def test_normalised_weights_have_length_one_and_a_sum_that_is_not_negative() -> 
     assert torch.equal(*last_weights)
 
 
+def test_open_weights_are_normalised_ones_and_shifts_of_one_where_a_unit_has_edges() -> None:
+    changes = {"model": "vgg11", "data": "digits", "log10_ratio": 3.5}
+    normalised, opened = (
+        prepared("rpi-erk", protocol={"initial_weights": how}, **changes) for how in ("normalised", "open")
+    )
+    was, now = normalised.model.state_dict(), opened.model.state_dict()
+    shifts = {op.inputs[0]: f"{op.name}.bias" for op in opened.graph.ops if op.kind == "batch_norm"}
+    assert len(shifts) == 8
+    assert all(torch.equal(was[name], now[name]) for name in set(was) - set(shifts.values()))
+    for before, name in shifts.items():
+        mask = opened.masks[opened.graph.ops[before].name]
+        assert now[name].tolist() == [float(bool(row.any())) for row in mask]
+
+
 def test_training_and_validation_images_are_apart() -> None:
     parts = prepared("dense").parts()
     train = {image.numpy().tobytes() for image in parts.train.pixels}
