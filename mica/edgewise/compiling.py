@@ -43,7 +43,7 @@ def compile_apart(dtype: torch.dtype) -> None:
         done.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(done.with_suffix(".lock"), timeout=_PATIENCE):
             if not done.exists():
-                log.info("compiling the kernels, once on this machine: a minute or two")
+                log.info("compiling the kernels, once on this machine: half a minute or more")
                 paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
                 command = [sys.executable, "-m", "mica.edgewise.warming", done.suffix[1:]]
                 subprocess.run(command, env=paths, check=True, capture_output=True)

@@ -251,7 +251,8 @@ def _take(gradient: Floats, onto: bool, out: Floats) -> None:
         for n in range(len(out)):
             out[n] += gradient[n]
     else:
-        out[:] = gradient
+        for n in range(len(out)):
+            out[n] = gradient[n]
 
 
 @part
@@ -508,7 +509,7 @@ def _unpool(
     for row in range(len(windows)):
         for column in range(windows.shape[1]):
             _largest(plane, row * pool, column * pool, pool, sign, best)
-            left[:] = windows[row, column]
+            _take(windows[row, column], False, left)
             for y in range(row * pool, (row + 1) * pool):
                 for x in range(column * pool, (column + 1) * pool):
                     _cut(left, plane[y, x], middle, scale, shift, relu, out[y, x])
@@ -630,6 +631,12 @@ def _total(x: Floats, stretch: int) -> float:
 
 
 @part
+def _index(number: int) -> int:
+    """As int64: for a constant or an unsigned counter numba would compile what takes it once more."""
+    return np.int64(number)  # type: ignore[return-value]
+
+
+@part
 def _pieces(op: Any, images: int, threads: int) -> int:
     """How many threads share an operation's channels."""
     values = op["channels"] * op["size"][0] * op["size"][1] * images
@@ -647,13 +654,13 @@ def forward(
         if pieces == 1:
             _forward_piece(
                 operations[index], edges, runs, parameters, means, variances, tracked, memory, training,
-                images, 0, 1,
+                images, _index(0), pieces,
             )  # fmt: skip
             continue
         for piece in prange(pieces):
             _forward_piece(
                 operations[index], edges, runs, parameters, means, variances, tracked, memory, training,
-                images, piece, pieces,
+                images, _index(piece), pieces,
             )  # fmt: skip
 
 
@@ -672,19 +679,20 @@ def backward(
         if pieces == 1:
             _backward_piece(
                 index, operations, readers, edges, back, runs, parameters, means, variances, memory,
-                gradients, training, images, d_parameters, 0, 1,
+                gradients, training, images, d_parameters, _index(0), pieces,
             )  # fmt: skip
             continue
         for piece in prange(pieces):
             _backward_piece(
                 index, operations, readers, edges, back, runs, parameters, means, variances, memory,
-                gradients, training, images, d_parameters, piece, pieces,
+                gradients, training, images, d_parameters, _index(piece), pieces,
             )  # fmt: skip
     if len(d_input):
-        for channel in prange(len(d_input)):
+        for index in prange(len(d_input)):
+            channel = _index(index)
             _gather(
-                0, channel, channel + 1, operations, readers, back, runs, parameters, gradients, images,
-                d_input[channel],
+                _index(0), channel, channel + 1, operations, readers, back, runs, parameters, gradients,
+                images, d_input[channel],
             )  # fmt: skip
 
 
@@ -736,7 +744,8 @@ def learn(
     factor: float, decay: float, nesterov: bool, totals: Floats,
 ) -> None:  # fmt: skip
     """A whole step of training: there, loss, back, descent; adds to `totals` what `_loss` does."""
-    forward(operations, edges, runs, parameters, means, variances, tracked, memory, True, images, threads)
+    training = images > 0  # always, but not a constant: of each constant forward and backward make a version
+    forward(operations, edges, runs, parameters, means, variances, tracked, memory, training, images, threads)
     last, outside = operations[len(operations) - 2], operations[len(operations) - 1]
     size = classes * images
     logits = memory[last["gives"] : last["gives"] + size].reshape(classes, images)
@@ -744,7 +753,7 @@ def learn(
     _loss(logits, labels, gradient, totals)
     d_parameters[:] = 0
     backward(
-        operations, readers, edges, back, runs, parameters, means, variances, memory, gradients, True, images,
-        threads, d_parameters, gradients[:0].reshape(0, 0),
+        operations, readers, edges, back, runs, parameters, means, variances, memory, gradients, training,
+        images, threads, d_parameters, gradients[:0].reshape(0, 0),
     )  # fmt: skip
     _descend(parameters, d_parameters, momentum, rate, factor, decay, nesterov)

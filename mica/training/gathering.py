@@ -70,19 +70,22 @@ def _gather(pixels: Bytes, chosen: Any, rows: Any, columns: Any, out: Bytes) -> 
     flat = out.reshape(-1)
     # The images of a block lie far apart: read as a whole, each is on its way before it is needed.
     block = np.empty((_BLOCK, *pixels.shape[1:]), np.uint8)
+    whole, copies = pixels.reshape(len(pixels), -1), block.reshape(_BLOCK, -1)
     for begin in range(0, images, _BLOCK):
         end = min(begin + _BLOCK, images)
         for n in range(begin, end):
-            block[n - begin] = pixels[chosen[n]]
+            source, target = whole[chosen[n]], copies[n - begin]
+            for i in range(len(target)):  # `target[:] = source` takes three seconds to compile
+                target[i] = source[i]
         for c in range(channels):
             for y in range(height):
                 for n in range(begin, end):
-                    source, where = block[n - begin, c, rows[n, y]], columns[n, 0]
+                    row, where = block[n - begin, c, rows[n, y]], columns[n, 0]
                     step = columns[n, 1] - where if width > 1 else 0
                     # Unsigned: whether any other index is negative numba looks, which doubles the time.
                     at = np.uint64((c * height + y) * width * images + n)
                     for _ in range(width):
-                        flat[at] = source[np.uint64(where)]
+                        flat[at] = row[np.uint64(where)]
                         at += np.uint64(images)
                         where += step
 

@@ -45,4 +45,7 @@ def test_whoever_comes_first_computes_what_the_next_does(tmp_path: Path) -> None
     first = step(tmp_path)
     assert any(tmp_path.rglob("*.float32")), "nothing was compiled apart"
     assert len(first.split()) == 3
+    for name in ("forward", "backward", "_forward_piece", "_backward_piece"):
+        versions = list(tmp_path.rglob(f"kernels.{name}-*.nbc"))
+        assert len(versions) == 1, "each of them takes seconds to compile"
     assert step(tmp_path) == first
