@@ -143,6 +143,7 @@ def _save(figure: Figure, folder: Path, stem: str) -> list[Path]:
         content = io.BytesIO()
         dpi = _DPI if kind == "png" else "figure"
         figure.savefig(content, format=kind, dpi=dpi, metadata=metadata)
+        figure.set_layout_engine("none")  # as it is now in the other kinds too: found anew it takes as long
         files.append(folder / f"{stem}.{kind}")
         write_file(files[-1], content.getvalue())
     return files
