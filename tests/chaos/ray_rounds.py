@@ -50,7 +50,7 @@ def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with open(folder / "output.txt", "ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "mica.cli", "run", "sweep.yaml", *options],
+            [sys.executable, "-m", "tests.undrawn", "run", "sweep.yaml", *options],
             cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
 

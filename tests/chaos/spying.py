@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.chaos.diary import note
+from tests.undrawn import undrawn
 
 
 def spy() -> None:
     """Note when a trial starts and ends, and every epoch."""
-    from mica.report import apart
     from mica.sweep.drive import here
     from mica.sweep.store.claims import Claims
     from mica.trial import attempt
@@ -37,7 +37,7 @@ def spy() -> None:
             note("claim", key=what, number=self._held[what])
         return won
 
-    apart.report_ended = lambda *given, **options: 0  # pictures are no part of the promise, and slow
+    undrawn()
     original, original_take, original_train = here.run_and_store, Claims.take, attempt.train_together
     here.run_and_store, Claims.take, attempt.train_together = run_and_store, take, train_together
 

@@ -22,14 +22,6 @@ from tests.services.running import PASSWORD, Database, Server
 from tests.sweep.sample import write
 from tests.sweep.track.mlflow_records import by_key, made, race, runs
 
-DRIVER = """
-import sys
-from mica.report import apart
-apart.report_ended = lambda *given, **options: 0  # figures are not the point here
-from mica.cli.main import main
-sys.argv[0] = "mica-sweep"
-main()
-"""
 SEEDS = 16
 HANGS = 8.0
 """Seconds; one call that hangs takes MLflow's 10."""
@@ -52,7 +44,7 @@ def sweep(tmp_path: Path, mlflow_server: Server, monkeypatch: pytest.MonkeyPatch
 
 def mica(*arguments: str | Path, output: Path) -> subprocess.Popen[bytes]:
     with open(output, "ab") as log:
-        command = [sys.executable, "-c", DRIVER, *map(str, arguments)]
+        command = [sys.executable, "-m", "tests.undrawn", *map(str, arguments)]
         return subprocess.Popen(command, stdout=log, stderr=log)
 
 

@@ -24,7 +24,7 @@ def ray_address(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sweep ends without its report, which is a second's work and many seconds of imports."""
+    """As in `tests.undrawn`."""
     monkeypatch.setattr("mica.report.apart.report_ended", lambda results, apart: 0)
 
 
