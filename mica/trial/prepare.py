@@ -21,6 +21,9 @@ from mica.training.state import TrainState
 from mica.trial.score_cache import score_cache
 from mica.trial.spec import TrialSpec
 
+_LAST: dict[tuple[object, ...], LayerGraph] = {}
+"""The graph of the network that this process has traced last, by what the network is made from."""
+
 
 @dataclass(frozen=True)
 class PreparedTrial:
@@ -105,12 +108,23 @@ def network_of(spec: TrialSpec, dataset: Dataset) -> tuple[nn.Module, LayerGraph
     Raises `UserError` when it cannot be traced, or does not answer with one number a class.
     """
     model = _drawn(spec, dataset, "weights")
-    graph = trace(model, input_shape(spec.model.name, dataset.image_shape))
+    graph = _traced(model, spec, dataset)
     if (found := graph.ops[-1].shape) != (dataset.classes,):
         raise UserError(
             f"its output is {list(found)} for one image; it must be [{dataset.classes}], one a class"
         )
     return model, graph
+
+
+def _traced(model: nn.Module, spec: TrialSpec, dataset: Dataset) -> LayerGraph:
+    """Once for all masks of a network and seed, which follow each other: a third of their time."""
+    shape = input_shape(spec.model.name, dataset.image_shape)
+    of = (spec.model, shape, dataset.classes, spec.seed)
+    if of not in _LAST:
+        graph = trace(model, shape)
+        _LAST.clear()
+        _LAST[of] = graph
+    return _LAST[of]
 
 
 def _drawn(spec: TrialSpec, dataset: Dataset, stream: str) -> nn.Module:

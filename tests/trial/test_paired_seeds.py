@@ -8,6 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import mica
+from mica.graph import LayerGraph
 from mica.masks import Masks
 from mica.training.images import ImageSet
 from mica.trial import run
@@ -53,6 +55,26 @@ def test_another_seed_changes_weights_split_order_and_mask_but_not_the_test_imag
     assert not same_images(one.parts().val, other.parts().val)
     assert same_images(one.parts().test, other.parts().test)
     assert one.masks.digest() != other.masks.digest()
+
+
+def test_a_network_is_traced_once_for_masks_that_follow_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced: list[torch.nn.Module] = []
+
+    def trace(model: torch.nn.Module, shape: tuple[int, ...]) -> LayerGraph:
+        traced.append(model)
+        return mica.trace(model, shape)
+
+    monkeypatch.setattr("mica.trial.prepare.trace", trace)
+    monkeypatch.setattr("mica.trial.prepare._LAST", {})
+    for changes in ({}, {"log10_ratio": 1.0}, {"method": "mica-igq"}):
+        trial = prepared(**{"method": "rpi-erk", **changes})
+        assert trial.graph == mica.trace(trial.model, (1, 8, 8))
+    assert len(traced) == 1
+    wider = {"name": "mlp", "hidden": [16, 20]}
+    for changes in ({"seed": 1}, {"model": wider}, {}):
+        trial = prepared(**{"method": "rpi-erk", **changes})
+        assert trial.graph == mica.trace(trial.model, (1, 8, 8))
+    assert len(traced) == 4
 
 
 def test_a_ratio_does_not_move_weights_or_images() -> None:
