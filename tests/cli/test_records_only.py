@@ -1,6 +1,7 @@
 """Reading results needs records only: the user's code may be gone, and so may the data."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,14 +54,13 @@ def shell(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
 
 
-@pytest.fixture
-def sweep(tmp_path: Path) -> Path:
-    """A finished sweep of a module of the user's that is not there any more."""
-    code = tmp_path / "gone_of_mine.py"
-    code.write_text(CODE)
-    path = write(tmp_path, **SWEEP)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished sweep of a module of the user's own."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "gone_of_mine.py").write_text(CODE)
+    write(folder, **SWEEP)
     made = """
-import sys
 from pathlib import Path
 from mica.sweep.store.stored import Stored
 from mica.sweep.sweep import open_sweep
@@ -69,17 +69,23 @@ sweep = open_sweep(Path("sweep.yaml"))
 for key, trial in sweep.grid.trials.items():
     sweep.store.put(Stored(key, "tiny", run(trial)))
 """
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), str(tmp_path)])}
-    subprocess.run([sys.executable, "-c", made], cwd=tmp_path, env=env, check=True)
-    (tmp_path / "imported").unlink()
-    return path
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), str(folder)])}
+    subprocess.run([sys.executable, "-c", made], cwd=folder, env=env, check=True)
+    (folder / "imported").unlink()
+    return folder
+
+
+@pytest.fixture
+def sweep(finished: Path, tmp_path: Path) -> None:
+    """A copy of it, in the test's own folder."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
 
 
 def gone(folder: Path) -> None:
     (folder / "gone_of_mine.py").unlink()
 
 
-def test_a_folder_is_read_without_any_of_the_user_s_code(tmp_path: Path, sweep: Path) -> None:
+def test_a_folder_is_read_without_any_of_the_user_s_code(tmp_path: Path, sweep: None) -> None:
     for command in ("report", "collect"):
         done = shell(tmp_path, command, "results/tiny")
         assert (done.returncode, done.stderr) == (0, ""), command
@@ -94,7 +100,7 @@ def test_a_folder_is_read_without_any_of_the_user_s_code(tmp_path: Path, sweep: 
 
 
 def test_a_sweep_file_of_code_that_is_gone_shows_all_records_and_says_why(
-    tmp_path: Path, sweep: Path
+    tmp_path: Path, sweep: None
 ) -> None:
     gone(tmp_path)
     for command in ("report", "collect"):
@@ -107,14 +113,14 @@ def test_a_sweep_file_of_code_that_is_gone_shows_all_records_and_says_why(
     assert shell(tmp_path, "plan", "sweep.yaml").returncode == 2, "what is missing nobody knows"
 
 
-def test_so_does_one_whose_function_takes_other_options_now(tmp_path: Path, sweep: Path) -> None:
+def test_so_does_one_whose_function_takes_other_options_now(tmp_path: Path, sweep: None) -> None:
     code = tmp_path / "gone_of_mine.py"
     code.write_text(CODE.replace("width=16", "size=16").replace("width", "size"))
     done = shell(tmp_path, "report", "sweep.yaml")
     assert done.returncode == 0 and "has no option 'width'" in done.stderr
 
 
-def test_a_mistake_of_another_kind_is_still_an_error(tmp_path: Path, sweep: Path) -> None:
+def test_a_mistake_of_another_kind_is_still_an_error(tmp_path: Path, sweep: None) -> None:
     gone(tmp_path)
     write(tmp_path, **SWEEP, rounding="up")
     done = shell(tmp_path, "report", "sweep.yaml")

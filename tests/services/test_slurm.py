@@ -16,7 +16,7 @@ from tests.ray_nodes import ROOT
 from tests.services.slurm import Slurm, running_slurm
 
 LONGER = MLP.replace("epochs: 12", "epochs: 100")
-OPTIONS = {"claim": 5.0, "checkpoint": 0.5}
+OPTIONS = {"seeds": 2, "claim": 5.0, "checkpoint": 0.5}
 
 
 @pytest.fixture(scope="module")
