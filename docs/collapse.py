@@ -234,7 +234,7 @@ def _law(rows: pd.DataFrame) -> Figure:
     both.plot([0, 100], [0, 100], color="#555555", linewidth=0.6)
     _points(both, random, "foretold", "found", scale=100)
     both.set(xlabel="foretold, %", ylabel="functional edges, %", xlim=(-4, 104), ylim=(-4, 104))
-    both.set_title("both")
+    both.set_title("foretold and found")
     depths = [_key(f"depth {depth}", color=colour, marker="o") for depth, colour in _DEPTHS.items()]
     widths = [_key(f"width {width}", color="#555555", marker=marker) for width, marker in WIDTHS.items()]
     figure.legend(handles=[*depths, *widths], loc="outside lower center", ncols=7)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import mica
-from docs.collapse import Layer, foretold, half, layers_of
+from docs.collapse import Layer, foretold, half, kept, layers_of
 from mica.models.resnet import ResNet
 
 
@@ -94,3 +94,17 @@ def test_half_lies_between_two_ratios() -> None:
 def test_masks_without_edges_have_none_that_function() -> None:
     layers = {name: Layer(8, 8, 9, 0) for name in residual(8, 0, blocks=2)}
     assert foretold(layers, skips=False) == foretold(layers, skips=True) == 0
+
+
+def test_what_the_page_says_of_its_masks() -> None:
+    rows = kept()
+    assert rows.masks.sum() > 40_000
+    mica = rows[rows.method.str.startswith("mica") & (rows.per_channel > 0)]
+    assert len(mica) == 699 and (mica.found == 1).all()
+    deep = [half(each) for _, each in rows[rows.method.str.startswith("rpi") & ~rows.skips & (rows.depth > 8)]
+            .groupby(["method", "depth", "width"])]  # fmt: skip
+    by_depth = np.reshape(deep, (2, 3, 3))
+    assert np.ptp(by_depth, axis=1).max() < 0.05, "it is the same for all depths"
+    assert np.diff(by_depth, axis=2) == pytest.approx(np.log10(2), abs=0.03), "and doubles with the width"
+    random = rows[rows.method.str.startswith("rpi")]
+    assert (random.foretold - random.found).abs().mean() < 0.01
