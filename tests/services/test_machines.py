@@ -45,7 +45,7 @@ def say(host: Host, line: str) -> str:
 def test_the_page_literally(three: Sequence[Host], tmp_path: Path) -> None:
     """Start, doctor, a sweep; in its midst a machine comes and is taken away; stop."""
     head, other, third = three
-    file = write_sweep(tmp_path, MLP.replace("epochs: 12", "epochs: 100"), checkpoint=0.5)
+    file = write_sweep(tmp_path, MLP.replace("epochs: 12", "epochs: 100"))
     (tmp_path / "hosts").write_text(
         f"# two of them\n{head.address} --num-cpus=1\n\n{other.address} --num-cpus=1 # small\n"
     )

@@ -134,7 +134,7 @@ resources: {cpu: 0.25, gpu: 0.25}
 
 
 def test_made_up_gpus_are_filled_and_a_node_without_makes_the_masks(tmp_path: Path) -> None:
-    file = write_sweep(tmp_path, MIXED, seeds=2, checkpoint=1.0)
+    file = write_sweep(tmp_path, MIXED)
     (tmp_path / "made-up").mkdir()
     (tmp_path / "made-up/sitecustomize.py").write_text(MADE_UP)
     with ray_nodes(environment={"PYTHONPATH": f"{ROOT}:{tmp_path / 'made-up'}"}) as nodes:
@@ -149,13 +149,13 @@ def test_made_up_gpus_are_filled_and_a_node_without_makes_the_masks(tmp_path: Pa
     assert driver.returncode == 0, output
     assert most[with_gpu.host] >= 4, "four trials share the GPU"
     assert most[without.host] >= 1
-    assert len(rows_of(file)) == 2 * (4 + 9)
+    assert len(rows_of(file)) == 3 * (4 + 9)
 
 
 def test_a_sweep_that_starts_later_gets_its_part(tmp_path: Path) -> None:
     """The first has work for minutes and lanes on both nodes; the second is through long before it."""
     for name, seeds in (("first", 30), ("second", 1)):
-        write_sweep(tmp_path / name, MLP.replace("epochs: 12", "epochs: 60"), seeds=seeds, checkpoint=1.0)
+        write_sweep(tmp_path / name, MLP.replace("epochs: 12", "epochs: 60"), seeds=seeds)
     with ray_nodes() as nodes:
         joined = [nodes.add(), nodes.add()]
         first = start(tmp_path / "first", "--address", nodes.address)

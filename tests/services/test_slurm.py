@@ -15,8 +15,7 @@ from tests.chaos.verdict import Watcher, judge, rows_of
 from tests.ray_nodes import ROOT
 from tests.services.slurm import Slurm, running_slurm
 
-LONGER = MLP.replace("epochs: 12", "epochs: 100")
-OPTIONS = {"seeds": 2, "claim": 5.0, "checkpoint": 0.5}
+LONGER = MLP.replace("epochs: 12", "epochs: 150")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +27,7 @@ def slurm() -> Iterator[Slurm]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
     """The table of the same sweep, run by one process."""
-    file = write_sweep(tmp_path_factory.mktemp("undisturbed"), LONGER, **OPTIONS)
+    file = write_sweep(tmp_path_factory.mktemp("undisturbed"), LONGER, claim=5.0, checkpoint=0.5)
     found = subprocess.run(
         [sys.executable, "-m", "tests.undrawn", "run", "--here", str(file)],
         cwd=file.parent, env=environment(), capture_output=True, text=True,
@@ -67,7 +66,7 @@ def logs(folder: Path) -> str:
 def test_an_array_of_four_drivers_loses_nothing(
     slurm: Slurm, tmp_path: Path, undisturbed: dict[str, dict[str, object]]
 ) -> None:
-    file = write_sweep(tmp_path, LONGER, **OPTIONS)
+    file = write_sweep(tmp_path, LONGER, claim=5.0)
     store = Store(str(tmp_path / "results/chaos"))
 
     def records() -> int:
@@ -93,7 +92,7 @@ def test_an_array_of_four_drivers_loses_nothing(
 def test_one_ray_cluster_inside_a_job(
     slurm: Slurm, tmp_path: Path, undisturbed: dict[str, dict[str, object]]
 ) -> None:
-    file = write_sweep(tmp_path, LONGER, **OPTIONS)
+    file = write_sweep(tmp_path, LONGER, claim=5.0, checkpoint=0.5)
     job = submitted(slurm, "ray.sbatch", tmp_path)
     code = job.wait(900)
     assert code == 0, logs(tmp_path)
