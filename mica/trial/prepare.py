@@ -119,12 +119,13 @@ def network_of(spec: TrialSpec, dataset: Dataset) -> tuple[nn.Module, LayerGraph
 def _traced(model: nn.Module, spec: TrialSpec, dataset: Dataset) -> LayerGraph:
     """Once for all masks of a network and seed, which follow each other: a third of their time."""
     shape = input_shape(spec.model.name, dataset.image_shape)
-    of = (spec.model, shape, dataset.classes, spec.seed)
-    if of not in _LAST:
+    of = (models.get(spec.model.name).build, spec.model, shape, dataset.classes, spec.seed)
+    graph = _LAST.get(of)
+    if graph is None:
         graph = trace(model, shape)
         _LAST.clear()
         _LAST[of] = graph
-    return _LAST[of]
+    return graph
 
 
 def _drawn(spec: TrialSpec, dataset: Dataset, stream: str) -> nn.Module:
