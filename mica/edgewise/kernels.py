@@ -251,7 +251,7 @@ def _take(gradient: Floats, onto: bool, out: Floats) -> None:
         for n in range(len(out)):
             out[n] += gradient[n]
     else:
-        for n in range(len(out)):
+        for n in range(len(out)):  # `out[:] = gradient` takes two seconds to compile
             out[n] = gradient[n]
 
 

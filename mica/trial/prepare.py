@@ -117,7 +117,7 @@ def network_of(spec: TrialSpec, dataset: Dataset) -> tuple[nn.Module, LayerGraph
 
 
 def _traced(model: nn.Module, spec: TrialSpec, dataset: Dataset) -> LayerGraph:
-    """Once for all masks of a network and seed, which follow each other: a third of their time."""
+    """Once for all masks of a network and seed, which follow each other: a quarter of their time."""
     shape = input_shape(spec.model.name, dataset.image_shape)
     of = (models.get(spec.model.name).build, spec.model, shape, dataset.classes, spec.seed)
     graph = _LAST.get(of)
