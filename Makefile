@@ -31,7 +31,7 @@ test: .venv/installed
 
 # Not part of `make test`: they need root and some of Debian's packages, and fail without them.
 test-services: .venv/installed
-	$(BIN)/python -m pytest -n 2 tests/services
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder tests/services
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ settings.load_profile("same examples every time")
 
 _ON_RAY = ("sweep/drive/test_nodes", "sweep/test_", "bench/test_bench", "cli/")
 """Tests that run sweeps: of two clusters at a time each would wait for the other."""
-_FIRST = (*_ON_RAY, "chaos/")
+_FIRST = (*_ON_RAY, "chaos/", "edgewise/", "trial/", "services/test_nodes", "services/test_slurm")
 """Beside those on Ray, which mostly wait, runs what needs the machine; nothing long is left for the end."""
 
 

@@ -5,7 +5,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -19,28 +18,17 @@ from tests.services.processes import free_port
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, object]]:
-    """Of the same sweep, run by one process without Ray."""
-    file = write_sweep(tmp_path_factory.mktemp("alone"), MLP)
-    subprocess.run(
-        [sys.executable, "-m", "tests.undrawn", "run", "--here", str(file)], cwd=ROOT, check=True,
-        capture_output=True,
-    )  # fmt: skip
-    return rows_of(file)
-
-
 def run(nodes: Nodes, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, cwd=folder, env=dict(nodes.environment), capture_output=True, text=True, timeout=900
     )
 
 
-def test_a_job_submitted_to_a_cluster_with_tokens(
-    tmp_path: Path, rows: Mapping[str, Mapping[str, object]]
-) -> None:
+def test_a_job_submitted_to_a_cluster_with_tokens(tmp_path: Path) -> None:
     """The driver runs on the head; without the token nobody gets in."""
-    file = write_sweep(tmp_path, MLP)
+    file, alone = write_sweep(tmp_path, MLP, seeds=1), write_sweep(tmp_path / "alone", MLP, seeds=1)
+    here = [sys.executable, "-m", "tests.undrawn", "run", "--here", str(alone)]
+    subprocess.run(here, cwd=ROOT, check=True, capture_output=True)
     port = free_port()
     with ray_nodes(TOKEN, ("--include-dashboard=true", f"--dashboard-port={port}")) as nodes:
         nodes.add()
@@ -57,7 +45,7 @@ def test_a_job_submitted_to_a_cluster_with_tokens(
             env={**nodes.environment, "RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": ""},
         )  # fmt: skip
         assert stranger.returncode != 0 and "token authentication is enabled" in stranger.stderr
-    assert rows_of(file) == rows
+    assert rows_of(file) == rows_of(alone)
 
 
 def _wait_for(place: str) -> None:
@@ -72,29 +60,6 @@ def _wait_for(place: str) -> None:
         else:
             return
     raise AssertionError(f"nothing answers at {place}")
-
-
-def test_a_cluster_without_room_gets_a_node_later(
-    tmp_path: Path, rows: Mapping[str, Mapping[str, object]]
-) -> None:
-    file = write_sweep(tmp_path, MLP)
-    with ray_nodes() as nodes:
-        line = [sys.executable, "-m", "tests.undrawn", "run", "sweep.yaml", "--address", nodes.address]
-        refused = run(nodes, tmp_path, *line)
-        assert refused.returncode == 2
-        assert "the largest node has 0 cpu" in refused.stderr and "times: {nodes: 1800}" in refused.stderr
-        file.write_text(file.read_text().replace("times: {", "times: {nodes: 100, "))
-        driver = start(tmp_path, "--address", nodes.address)
-        time.sleep(12)
-        assert driver.poll() is None, (tmp_path / "output.txt").read_text()
-        joined = nodes.add()
-        until = time.monotonic() + 240  # the chaos suite asks for 10; here others are at work too
-        while not find(joined.process.pid):
-            assert time.monotonic() < until, "a node that joined is not used"
-            time.sleep(0.1)
-        end(driver, 300)
-    assert driver.returncode == 0
-    assert rows_of(file) == rows
 
 
 MADE_UP = """
@@ -152,16 +117,28 @@ def test_made_up_gpus_are_filled_and_a_node_without_makes_the_masks(tmp_path: Pa
     assert len(rows_of(file)) == 3 * (4 + 9)
 
 
-def test_a_sweep_that_starts_later_gets_its_part(tmp_path: Path) -> None:
-    """The first has work for minutes and lanes on both nodes; the second is through long before it."""
+def test_nodes_come_later_and_a_sweep_that_starts_later_gets_its_part(tmp_path: Path) -> None:
+    """The first waits for them and has work for minutes; the second is through long before it."""
     for name, seeds in (("first", 30), ("second", 1)):
         write_sweep(tmp_path / name, MLP.replace("epochs: 12", "epochs: 60"), seeds=seeds)
+    file = tmp_path / "first/sweep.yaml"
     with ray_nodes() as nodes:
+        line = [sys.executable, "-m", "tests.undrawn", "run", "sweep.yaml", "--address", nodes.address]
+        refused = run(nodes, file.parent, *line)
+        assert refused.returncode == 2
+        assert "the largest node has 0 cpu" in refused.stderr and "times: {nodes: 1800}" in refused.stderr
+
+        file.write_text(file.read_text().replace("times: {", "times: {nodes: 100, "))
+        first = start(file.parent, "--address", nodes.address)
+        time.sleep(12)
+        assert first.poll() is None, (file.parent / "output.txt").read_text()
         joined = [nodes.add(), nodes.add()]
-        first = start(tmp_path / "first", "--address", nodes.address)
+        until = time.monotonic() + 240  # the chaos suite asks for 10; here others are at work too
         while not all(find(node.process.pid) for node in joined):
-            assert first.poll() is None, (tmp_path / "first/output.txt").read_text()
+            assert first.poll() is None, (file.parent / "output.txt").read_text()
+            assert time.monotonic() < until, "a node that joined is not used"
             time.sleep(0.1)
+
         second = start(tmp_path / "second", "--address", nodes.address)
         end(second, 200)
         assert second.returncode == 0 and first.poll() is None

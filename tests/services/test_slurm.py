@@ -15,7 +15,8 @@ from tests.chaos.verdict import Watcher, judge, rows_of
 from tests.ray_nodes import ROOT
 from tests.services.slurm import Slurm, running_slurm
 
-LONGER = MLP.replace("epochs: 12", "epochs: 150")
+LONGER, SEEDS = MLP.replace("epochs: 12", "epochs: 150"), 2
+"""Fourteen trials of some seconds each."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def slurm() -> Iterator[Slurm]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
     """The table of the same sweep, run by one process."""
-    file = write_sweep(tmp_path_factory.mktemp("undisturbed"), LONGER, claim=5.0, checkpoint=0.5)
+    file = write_sweep(tmp_path_factory.mktemp("undisturbed"), LONGER, seeds=SEEDS, claim=5.0, checkpoint=0.5)
     found = subprocess.run(
         [sys.executable, "-m", "tests.undrawn", "run", "--here", str(file)],
         cwd=file.parent, env=environment(), capture_output=True, text=True,
@@ -66,7 +67,7 @@ def logs(folder: Path) -> str:
 def test_an_array_of_four_drivers_loses_nothing(
     slurm: Slurm, tmp_path: Path, undisturbed: dict[str, dict[str, object]]
 ) -> None:
-    file = write_sweep(tmp_path, LONGER, claim=5.0)
+    file = write_sweep(tmp_path, LONGER, seeds=SEEDS, claim=5.0)
     store = Store(str(tmp_path / "results/chaos"))
 
     def records() -> int:
@@ -92,7 +93,7 @@ def test_an_array_of_four_drivers_loses_nothing(
 def test_one_ray_cluster_inside_a_job(
     slurm: Slurm, tmp_path: Path, undisturbed: dict[str, dict[str, object]]
 ) -> None:
-    file = write_sweep(tmp_path, LONGER, claim=5.0, checkpoint=0.5)
+    file = write_sweep(tmp_path, LONGER, seeds=SEEDS, claim=5.0, checkpoint=0.5)
     job = submitted(slurm, "ray.sbatch", tmp_path)
     code = job.wait(900)
     assert code == 0, logs(tmp_path)
