@@ -12,7 +12,7 @@ Registries, each with `names()` and `get(name)`: `mica.pruners.pruners`, `mica.m
 import importlib
 from typing import TYPE_CHECKING
 
-from mica import torchvision_import
+from mica import imports
 
 if TYPE_CHECKING:
     from mica.compaction import Compact, compact
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-torchvision_import.install()
+imports.install()
 
 __all__ = [
     "Compact", "DataError", "Exported", "Layer", "LayerGraph", "Masks", "NumericError", "TraceError",

@@ -36,6 +36,20 @@ def test_planning_a_sweep_needs_no_ray() -> None:
     assert not found & {"ray", "mlflow"}
 
 
+@pytest.mark.parametrize("own", ["cli.main", "sweep.drive", "sweep.track"])
+def test_in_processes_of_mica_s_own_what_is_loaded_is_not_looked_through(own: str) -> None:
+    code = "import gc, mica, {} mica.trial; print(gc.get_freeze_count(), gc.isenabled())"
+
+    def frozen(statement: str) -> int:
+        done = subprocess.run([sys.executable, "-c", statement], capture_output=True, text=True, check=True)
+        count, enabled = done.stdout.split()
+        assert enabled == "True"
+        return int(count)
+
+    assert frozen(code.format("")) < 10_000
+    assert frozen(code.format(f"mica.{own},")) > 100_000
+
+
 def test_every_public_name_is_there() -> None:
     import mica
 

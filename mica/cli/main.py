@@ -11,7 +11,7 @@ import click
 from rich.logging import RichHandler
 from rich.text import Text
 
-from mica import __version__
+from mica import __version__, imports
 from mica.cli.console import EXIT_INTERRUPTED, EXIT_TRIALS_FAILED, EXIT_WRONG_USE, err
 from mica.cli.doctor import doctor
 from mica.cli.results import collect, compare, plan, release, report, status
@@ -20,6 +20,8 @@ from mica.cli.single import bench, inspect, trial
 from mica.cli.tracking import sync, ui
 from mica.errors import SweepIncomplete, SweepStopped, UserError
 from mica.wording import shown
+
+imports.for_good()
 
 
 class _Group(click.Group):

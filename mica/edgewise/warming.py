@@ -1,5 +1,6 @@
 """The process that compiles the kernels: `python -m mica.edgewise.warming float32`."""
 
+import gc
 import sys
 
 import torch
@@ -13,6 +14,7 @@ from mica.edgewise.program import Convolution, Mean, Sum
 
 def main(name: str) -> None:
     """Run every kernel once, on numbers of a type."""
+    gc.disable()  # a compiler makes much that refers to itself, and this process ends with it
     dtype = getattr(torch, name)
     ready.add(dtype)  # or it would wait for itself
     conv = nn.Conv2d(2, 3, 3, padding=1, dtype=dtype)

@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mica import imports
 from mica.errors import UserError
 from mica.wording import shown
 
@@ -49,4 +50,5 @@ def _report(results: "Results") -> int:
 
 
 if __name__ == "__main__":
+    imports.for_good()
     sys.exit(_report(pickle.load(sys.stdin.buffer)))

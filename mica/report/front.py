@@ -12,6 +12,7 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from mica import imports
 from mica.report.drawn import read_drawn
 from mica.sweep.store.layout import FIGURES
 from mica.sweep.track.credentials import scrubbed
@@ -114,4 +115,5 @@ def _show(results: "Results") -> None:
 
 
 if __name__ == "__main__":
+    imports.for_good()
     _show(pickle.load(sys.stdin.buffer))
