@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
@@ -34,12 +34,20 @@ def environment(endpoint: str) -> dict[str, str]:
 @contextmanager
 def s3_server() -> Iterator[str]:
     """moto's S3 with one bucket, in this process; yields its endpoint."""
+    from moto.s3.responses import S3Response
     from moto.server import ThreadedMotoServer
+
+    put, alone = S3Response.put_object, Lock()
+
+    def put_alone(request: S3Response) -> Any:
+        with alone:  # moto looks whether a name is there, and creates it after that
+            return put(request)
 
     server = ThreadedMotoServer(port=0)
     server.start()
     endpoint = f"http://127.0.0.1:{server._server.server_port}"
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(S3Response, "put_object", put_alone)
         for name, value in environment(endpoint).items():
             patch.setenv(name, value)
         import boto3
