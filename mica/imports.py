@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def install() -> None:
-    """Have later imports in this process go so; loads none of these packages."""
+    """Have every later `import torchvision` in this process pass; loads neither torch nor torchvision."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 

@@ -18,6 +18,8 @@ from mica.training.images import image_set
 from tests.compaction.test_compact import draws_dropout_by_function, part_of
 from tests.oracle.networks import random_masks, random_network
 
+STEPS = 20
+
 
 @pytest.fixture(autouse=True)
 def every_convolution_edge_by_edge(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -97,9 +99,7 @@ def assert_close(found: Tensor, wanted: Tensor, close: float, name: str) -> None
     torch.testing.assert_close(found, wanted, rtol=0, atol=close * size + 1e-13, msg=lambda m: f"{name}: {m}")
 
 
-def check(
-    model: nn.Module, masks: mica.Masks, shape: tuple[int, ...], batch: int, lr: float, steps: int = 20
-) -> int:
+def check(model: nn.Module, masks: mica.Masks, shape: tuple[int, ...], batch: int, lr: float) -> int:
     """Train the masked network, and the others from its state; returns how many layers are edge-wise."""
     images = torch.randn(3, batch, *shape, dtype=torch.float64)
     graph = mica.trace(model, shape)
@@ -118,7 +118,7 @@ def check(
         named = full.named_parameters()
         return {n: sgd.state[p].get("momentum_buffer", torch.zeros_like(p)) for n, p in named}
 
-    for number in range(steps):
+    for number in range(STEPS):
         for side in sides:
             side.start_from(gather(full.state_dict()), gather(momentum()))
         at = (images[number % 3], labels[number % 3])
@@ -162,7 +162,7 @@ def test_every_step_of_the_papers_networks_from_a_common_state(name: str, method
     shape = (3, 16, 16)
     model = models.build(name, input_shape=shape, classes=10, seed=0).double()
     masks = mica.sparsify(model, method, 10**2.5, 0, input_shape=shape)
-    assert check(model, masks, shape, batch=16, lr=0.05, steps=10) == len(masks)
+    assert check(model, masks, shape, batch=16, lr=0.05) == len(masks)
 
 
 @pytest.mark.parametrize("method", ["mica-igq", "rpi-igq"])

@@ -5,6 +5,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,14 @@ from tests.services.processes import free_port
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 
+def rows_alone(folder: Path, body: str) -> Mapping[str, Mapping[str, object]]:
+    """Of a sweep of one seed, run by one process without Ray."""
+    file = write_sweep(folder, body, seeds=1)
+    here = [sys.executable, "-m", "tests.undrawn", "run", "--here", str(file)]
+    subprocess.run(here, cwd=ROOT, check=True, capture_output=True)
+    return rows_of(file)
+
+
 def run(nodes: Nodes, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, cwd=folder, env=dict(nodes.environment), capture_output=True, text=True, timeout=900
@@ -26,9 +35,7 @@ def run(nodes: Nodes, folder: Path, *command: str) -> subprocess.CompletedProces
 
 def test_a_job_submitted_to_a_cluster_with_tokens(tmp_path: Path) -> None:
     """The driver runs on the head; without the token nobody gets in."""
-    file, alone = write_sweep(tmp_path, MLP, seeds=1), write_sweep(tmp_path / "alone", MLP, seeds=1)
-    here = [sys.executable, "-m", "tests.undrawn", "run", "--here", str(alone)]
-    subprocess.run(here, cwd=ROOT, check=True, capture_output=True)
+    file = write_sweep(tmp_path, MLP, seeds=1)
     port = free_port()
     with ray_nodes(TOKEN, ("--include-dashboard=true", f"--dashboard-port={port}")) as nodes:
         nodes.add()
@@ -45,7 +52,7 @@ def test_a_job_submitted_to_a_cluster_with_tokens(tmp_path: Path) -> None:
             env={**nodes.environment, "RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": ""},
         )  # fmt: skip
         assert stranger.returncode != 0 and "token authentication is enabled" in stranger.stderr
-    assert rows_of(file) == rows_of(alone)
+    assert rows_of(file) == rows_alone(tmp_path / "alone", MLP)
 
 
 def _wait_for(place: str) -> None:
@@ -119,8 +126,9 @@ def test_made_up_gpus_are_filled_and_a_node_without_makes_the_masks(tmp_path: Pa
 
 def test_nodes_come_later_and_a_sweep_that_starts_later_gets_its_part(tmp_path: Path) -> None:
     """The first waits for them and has work for minutes; the second is through long before it."""
+    body = MLP.replace("epochs: 12", "epochs: 60")
     for name, seeds in (("first", 30), ("second", 1)):
-        write_sweep(tmp_path / name, MLP.replace("epochs: 12", "epochs: 60"), seeds=seeds)
+        write_sweep(tmp_path / name, body, seeds=seeds)
     file = tmp_path / "first/sweep.yaml"
     with ray_nodes() as nodes:
         line = [sys.executable, "-m", "tests.undrawn", "run", "sweep.yaml", "--address", nodes.address]
@@ -144,4 +152,5 @@ def test_nodes_come_later_and_a_sweep_that_starts_later_gets_its_part(tmp_path: 
         assert second.returncode == 0 and first.poll() is None
         first.terminate()
         end(first, 60)
-    assert len(rows_of(tmp_path / "second/sweep.yaml")) == 7
+    rows = rows_of(tmp_path / "second/sweep.yaml")
+    assert len(rows) == 7 and rows == rows_alone(tmp_path / "alone", body)
