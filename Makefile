@@ -1,6 +1,7 @@
 # `make quickstart` and `make test` set themselves up: a virtual environment in .venv, dependencies as pinned.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 # pip compiles nothing here, which saves a minute: so Python may keep what it has compiled, or every process would
 # compile all of torch anew, for seconds.
 export PYTHONDONTWRITEBYTECODE :=
@@ -16,11 +17,17 @@ help:
 	@echo "make pictures     draw the pictures of README.md and the documentation anew"
 	@echo "make clean        remove the virtual environment"
 
+# pip itself first: the one that comes with Python 3.11 takes three times as long to find all versions.
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "mica needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(INSTALL) --upgrade pip
+	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+.venv/services: .venv/installed
+	$(INSTALL) -e '.[services]'
 	@touch $@
 
 quickstart: .venv/installed
@@ -30,7 +37,7 @@ test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 # Not part of `make test`: they need root and some of Debian's packages, and fail without them.
-test-services: .venv/installed
+test-services: .venv/services
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder tests/services
 
 lint: .venv/installed

@@ -22,7 +22,7 @@ _MEMORY = 100_000_000
 """Bytes of each node's object store."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Node:
     """One node's processes."""
 
