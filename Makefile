@@ -36,9 +36,10 @@ quickstart: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
-# Not part of `make test`: they need root and some of Debian's packages, and fail without them.
+# Not part of `make test`: they need root and some of Debian's packages, and fail without them. Much of their time
+# they wait for other processes: hence one more of them than of those above.
 test-services: .venv/services
-	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder tests/services
+	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder tests/services
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -18,6 +18,8 @@ settings.load_profile("same examples every time")
 
 _ON_RAY = ("sweep/drive/test_nodes", "sweep/test_", "bench/test_bench", "cli/")
 """Tests that run sweeps: of two clusters at a time each would wait for the other."""
+_ALONE = "services/test_nodes"
+"""Minutes each, and nothing is shared."""
 _FIRST = (*_ON_RAY, "chaos/", "edgewise/", "trial/", "services/test_nodes", "services/test_slurm")
 """Beside those on Ray, which mostly wait, runs what needs the machine; nothing long is left for the end."""
 
@@ -30,6 +32,8 @@ class _Grouped(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = _file(nodeid)
+        if file.startswith(_ALONE):
+            return nodeid
         return "ray" if file.startswith(_ON_RAY) else file
 
 

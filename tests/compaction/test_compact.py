@@ -56,9 +56,10 @@ def part_of(full: Mapping[str, Tensor], compact: mica.Compact) -> dict[str, Tens
     parts = {}
     for name, place in compact.places.items():
         if name in full:
-            parts[name] = full[name].clone()
+            part = full[name]
             for dim, positions in enumerate(place):
-                parts[name] = parts[name].index_select(dim, positions)
+                part = part.index_select(dim, positions)
+            parts[name] = part if place else part.clone()
     return parts
 
 

@@ -118,18 +118,20 @@ def check(model: nn.Module, masks: mica.Masks, shape: tuple[int, ...], batch: in
         named = full.named_parameters()
         return {n: sgd.state[p].get("momentum_buffer", torch.zeros_like(p)) for n, p in named}
 
+    state = gather(full.state_dict()), gather(momentum())
     for number in range(STEPS):
         for side in sides:
-            side.start_from(gather(full.state_dict()), gather(momentum()))
+            side.start_from(*state)
         at = (images[number % 3], labels[number % 3])
         torch.manual_seed(number)
         loss = F.cross_entropy(full(at[0]), at[1])
         sgd.zero_grad()
         loss.backward()
         sgd.step()
+        state = gather(full.state_dict()), gather(momentum())
         for side in sides:
             torch.testing.assert_close(side.step(number, *at), loss.detach(), rtol=1e-9, atol=0)
-            side.compare(gather(full.state_dict()), gather(momentum()), close=1e-9)
+            side.compare(*state, close=1e-9)
     return len(small_layers(sparse)) if sparse else 0
 
 
