@@ -33,11 +33,11 @@ help:
 quickstart: .venv/installed
 	$(BIN)/mica-sweep run sweeps/quickstart.yaml
 
+# Three at a time, on two cores too: tests often wait for processes of their own.
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder
 
-# Not part of `make test`: they need root and some of Debian's packages, and fail without them. Much of their time
-# they wait for other processes: hence one more of them than of those above.
+# Not part of `make test`: they need root and some of Debian's packages, and fail without them.
 test-services: .venv/services
 	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder tests/services
 

@@ -38,7 +38,7 @@ _BEYOND = Path(__file__).parent / "beyond"
 _SWEEPS = Path(__file__).parents[1] / "sweeps"
 _JUDGED = (
     "judgement", "judgement-4.5-staged", "judgement-5", "judgement-5-weights", "judgement-5-staged",
-    "judgement-5.5", "judgement-5.5-parting",
+    "judgement-5-again", "judgement-5.5", "judgement-5.5-parting",
 )  # fmt: skip
 _OPPONENTS = ("rbpi-synflow", "mica-igq", "mica-synflow")
 _BEST = 5

@@ -9,6 +9,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # more processes than cores: more threads would only wait
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # else they get what other tests leave: next to nothing
 
 import mica  # noqa: F401 — first of all, so that any test may import torchvision
 
