@@ -26,8 +26,9 @@ help:
 	$(INSTALL) -e '.[dev]'
 	@touch $@
 
+# Beside whatever runs already: mica itself is not installed again.
 .venv/services: .venv/installed
-	$(INSTALL) -e '.[services]'
+	$(INSTALL) --group services
 	@touch $@
 
 quickstart: .venv/installed
