@@ -20,6 +20,8 @@ _START_SECONDS, _TRIES = 60.0, 3
 """Seconds of one start, and how often it is tried: where many nodes start Ray may give up."""
 _MEMORY = 100_000_000
 """Bytes of each node's object store."""
+_KEPT = {"RAY_worker_niceness"}
+"""Of what this process has set for Ray."""
 
 
 @dataclass(eq=False)
@@ -48,7 +50,7 @@ class Node:
 
 @dataclass
 class Nodes:
-    """A head, which runs no trials, and the nodes that have joined it."""
+    """A head and the nodes that have joined it."""
 
     folder: Path
     port: int
@@ -116,14 +118,16 @@ def ray_nodes(
     token: str | None = None,
     head: Sequence[str] = ("--include-dashboard=false",),
     environment: Mapping[str, str] | None = None,
+    *,
+    cpus: int = 0,
 ) -> Iterator[Nodes]:
-    """A head alone; `token`: what its processes ask for.
+    """A head alone, which runs nothing by itself where it has no cores; `token`: what its processes ask for.
 
     Its files lie below a short path of their own: sockets have names of at most 107 bytes.
     """
     tokens = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
     everywhere = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+        **{name: value for name, value in os.environ.items() if name in _KEPT or not name.startswith("RAY_")},
         **tokens,
         "PYTHONPATH": str(ROOT),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -133,7 +137,7 @@ def ray_nodes(
     folder = Path(tempfile.mkdtemp(prefix="nodes-", dir="/tmp"))
     cluster = Nodes(folder, free_port(), everywhere)
     try:
-        cluster.add(*head, "--num-gpus=0", cpus=0)
+        cluster.add(*head, "--num-gpus=0", cpus=cpus)
         yield cluster
     finally:
         for node in reversed(cluster.nodes):

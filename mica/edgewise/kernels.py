@@ -13,7 +13,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from mica.machine_code import kernel, part
+from mica.machine_code import kernel, loop, part
 
 Ints = NDArray[np.int64]
 Floats = NDArray[Any]
@@ -736,7 +736,7 @@ def _descend(
         parameters[i] -= lr * (gradient + mu * momentum[i] if nesterov else momentum[i])
 
 
-@part
+@loop
 def learn(
     operations: Any, readers: Readers, edges: Edges, back: Edges, runs: Ints, parameters: Floats,
     means: Floats, variances: Floats, tracked: Floats, memory: Floats, gradients: Floats, images: int,

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mica.machine_code import part
+from mica.machine_code import loop
 
 Bytes = NDArray[np.uint8]
 _BLOCK = 16
@@ -64,7 +64,7 @@ class Innermost:
         return out.permute(3, 0, 1, 2)
 
 
-@part
+@loop
 def _gather(pixels: Bytes, chosen: Any, rows: Any, columns: Any, out: Bytes) -> None:
     channels, height, width, images = out.shape
     flat = out.reshape(-1)
@@ -90,7 +90,7 @@ def _gather(pixels: Bytes, chosen: Any, rows: Any, columns: Any, out: Bytes) -> 
                         where += step
 
 
-@part
+@loop
 def _look_up(gathered: Bytes, table: Any, out: Any) -> None:
     for c in range(len(gathered)):
         values, source, target = table[c], gathered[c], out[c]

@@ -2,14 +2,14 @@
 
 import atexit
 import functools
+from contextlib import ExitStack
 
-from ray.cluster_utils import Cluster
+from tests.ray_nodes import ray_nodes
 
 
 @functools.cache
 def address() -> str:
     """Start it on first use."""
-    head = {"num_cpus": 1, "object_store_memory": 200 * 2**20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    atexit.register(cluster.shutdown)
-    return str(cluster.address)
+    until_the_end = ExitStack()
+    atexit.register(until_the_end.close)
+    return until_the_end.enter_context(ray_nodes(cpus=1)).address

@@ -12,23 +12,20 @@ from pathlib import Path
 import pytest
 import ray
 from ray._raylet import GcsClient
-from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mica.sweep.drive.ray_nodes import draining_nodes
+from tests.ray_nodes import Nodes, ray_nodes
 from tests.sweep import user_models
 from tests.sweep.sample import records_of, write
 
-NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
-
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def cluster() -> Iterator[Nodes]:
     """One node; its processes look for modules in none of the user's folders."""
-    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-    yield cluster
-    cluster.shutdown()
+    with ray_nodes(cpus=1) as nodes:
+        yield nodes
 
 
 def wait_for(what: Callable[[], bool], seconds: float) -> float:
@@ -41,7 +38,7 @@ def wait_for(what: Callable[[], bool], seconds: float) -> float:
 
 
 def test_a_node_that_joins_is_used_and_what_ran_on_a_lost_one_runs_elsewhere(
-    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cluster: Nodes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = tmp_path / "mine"
     package = mine / "package_of_mine"
@@ -66,11 +63,11 @@ def test_a_node_that_joins_is_used_and_what_ran_on_a_lost_one_runs_elsewhere(
     with open(log, "w") as file, subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=file) as driver:
         wait_for(lambda: len(processes()) >= 2 or driver.poll() is not None, 120)
         assert driver.poll() is None, log.read_text()
-        node = cluster.add_node(**NODE)
+        node = cluster.add()
         took = wait_for(lambda: len(set(processes())) == 2, 60)
         with capsys.disabled():
             print(f"\na node that joined ran its first trial after {took:.1f} s")
-        cluster.remove_node(node, allow_graceful=False)
+        node.kill()
         assert driver.wait(240) == 0, log.read_text()
     records = records_of(tmp_path / "results")
     assert {item.record.spec.seed for item in records.values()} == set(range(40))
@@ -78,19 +75,19 @@ def test_a_node_that_joins_is_used_and_what_ran_on_a_lost_one_runs_elsewhere(
     assert 40 <= len(processes()) <= 41, "only the trial that ran on the lost node ran again"
 
 
-def test_ray_says_which_nodes_are_draining(cluster: Cluster) -> None:
-    node = cluster.add_node(**NODE)
+def test_ray_says_which_nodes_are_draining(cluster: Nodes) -> None:
+    node = cluster.id_of(cluster.add())
     ray.init(address=cluster.address, logging_level=logging.ERROR, log_to_driver=False)
     try:
         assert draining_nodes() == set()
 
         # A node with nothing to do would be gone at once.
-        there = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
         busy = ray.remote(Counter).options(num_cpus=1, scheduling_strategy=there).remote()
         ray.get(busy.total.remote())
         reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
         until = int((time.time() + 600) * 1000)
-        assert GcsClient(address=cluster.address).drain_node(node.node_id, reason, "", until)[0]
-        wait_for(lambda: draining_nodes() == {node.node_id}, 10)
+        assert GcsClient(address=cluster.address).drain_node(node, reason, "", until)[0]
+        wait_for(lambda: draining_nodes() == {node}, 10)
     finally:
         ray.shutdown()
