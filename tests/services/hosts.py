@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tests.services.processes import Service
 
+_LOGGED_IN = ("HOME", "PYTHONPATH", "STEP_SECONDS")
+
 
 @dataclass(frozen=True)
 class Host:
@@ -35,10 +37,10 @@ def hosts(folder: Path, count: int, environment: Mapping[str, str]) -> Iterator[
 
     Args:
         folder: for keys and logs.
-        environment: of whoever works there; `HOME` is his, and where he finds himself when he logs in.
+        environment: of whoever works there; he has the part that `_LOGGED_IN` names when he logs in, too.
     """
     folder.mkdir()
-    ssh = _configure(folder, environment["HOME"])
+    ssh = _configure(folder, [f"{name}={environment[name]}" for name in _LOGGED_IN])
     found = [
         Host(f"mica{os.getpid()}-{i}", f"10.99.0.{i + 1}", {**environment, "MICA_SSH": ssh})
         for i in range(count)
@@ -75,7 +77,7 @@ def _ip(words: str) -> None:
     subprocess.run(["ip", *words.split()], check=True)
 
 
-def _configure(folder: Path, home: str) -> str:
+def _configure(folder: Path, variables: Sequence[str]) -> str:
     """Keys and a configuration for the daemons; returns the client's command."""
     for key in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
@@ -83,7 +85,7 @@ def _configure(folder: Path, home: str) -> str:
     options = {
         "ListenAddress": "0.0.0.0", "HostKey": folder / "host", "AuthorizedKeysFile": folder / "user.pub",
         "PidFile": "none", "PasswordAuthentication": "no", "StrictModes": "no", "UsePAM": "no",
-        "PermitRootLogin": "yes", "SetEnv": f"HOME={home}",
+        "PermitRootLogin": "yes", "SetEnv": " ".join(variables),
     }  # fmt: skip
     (folder / "config").write_text("".join(f"{name} {value}\n" for name, value in options.items()))
     trust = f"-o StrictHostKeyChecking=no -o UserKnownHostsFile={folder}/known -o LogLevel=ERROR"

@@ -15,6 +15,7 @@ from tests.chaos.ray_rounds import find
 from tests.chaos.sweeps import MLP, write_sweep
 from tests.chaos.verdict import rows_of
 from tests.ray_nodes import ROOT
+from tests.services.altered import altered
 from tests.services.hosts import Host, hosts
 from tests.services.processes import descendants
 
@@ -31,6 +32,7 @@ def three(tmp_path: Path) -> Iterator[Sequence[Host]]:
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(home),
+        **altered(step_seconds=0.02),
     }
     with hosts(tmp_path / "ssh", 3, environment) as found:
         yield found
@@ -45,7 +47,7 @@ def say(host: Host, line: str) -> str:
 def test_the_page_literally(three: Sequence[Host], tmp_path: Path) -> None:
     """Start, doctor, a sweep; in its midst a machine comes and is taken away; stop."""
     head, other, third = three
-    file = write_sweep(tmp_path, MLP.replace("epochs: 12", "epochs: 100"))
+    file = write_sweep(tmp_path, MLP)
     (tmp_path / "hosts").write_text(
         f"# two of them\n{head.address} --num-cpus=1\n\n{other.address} --num-cpus=1 # small\n"
     )

@@ -14,6 +14,7 @@ from tests.chaos.ray_rounds import end, find, start
 from tests.chaos.sweeps import MLP, write_sweep
 from tests.chaos.verdict import rows_of
 from tests.ray_nodes import ROOT, Nodes, ray_nodes
+from tests.services.altered import altered
 from tests.services.processes import free_port
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -69,37 +70,12 @@ def _wait_for(place: str) -> None:
     raise AssertionError(f"nothing answers at {place}")
 
 
-MADE_UP = """
-import sys
-from importlib.util import find_spec
-
-def executor(module):
-    module.device_of = lambda need: "cpu"
-
-def node(module):
-    module._gpus = lambda: (module.Gpu(name="made up", memory=2**37),) * 8
-
-AFTER = {"mica.sweep.drive.executor": executor, "mica.sweep.doctor.node": node}
-
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name not in AFTER:
-            return None
-        change = AFTER.pop(name)
-        found = find_spec(name)
-        load = found.loader.exec_module
-        found.loader.exec_module = lambda module: (load(module), change(module))
-        return found
-
-sys.meta_path.insert(0, Finder())
-"""
-"""GPUs that are only declared fill up like real ones; what is placed there trains on the CPU."""
 MIXED = """\
 grids:
   - models: {name: mlp, hidden: [16, 16]}
     ratios: [4, 30]
     methods: [rpi-erk, mica-erk]
-    protocol: {epochs: 150, batch_size: 16, lr: 0.05, augment: none}
+    protocol: {epochs: 12, batch_size: 16, lr: 0.05, augment: none}
   - {models: vgg11, ratios: [10, 100, 1000], methods: [mica-igq, mica-erk, rpi-igq], protocol: {epochs: 0}}
 resources: {cpu: 0.25, gpu: 0.25}
 """
@@ -107,9 +83,7 @@ resources: {cpu: 0.25, gpu: 0.25}
 
 def test_made_up_gpus_are_filled_and_a_node_without_makes_the_masks(tmp_path: Path) -> None:
     file = write_sweep(tmp_path, MIXED)
-    (tmp_path / "made-up").mkdir()
-    (tmp_path / "made-up/sitecustomize.py").write_text(MADE_UP)
-    with ray_nodes(environment={"PYTHONPATH": f"{ROOT}:{tmp_path / 'made-up'}"}) as nodes:
+    with ray_nodes(environment={**altered(step_seconds=0.04), "GPUS_MADE_UP": "yes"}) as nodes:
         with_gpu, without = nodes.add("--num-gpus=1"), nodes.add()
         driver = start(tmp_path, "--address", nodes.address)
         most = {with_gpu.host: 0, without.host: 0}
@@ -126,11 +100,10 @@ def test_made_up_gpus_are_filled_and_a_node_without_makes_the_masks(tmp_path: Pa
 
 def test_nodes_come_later_and_a_sweep_that_starts_later_gets_its_part(tmp_path: Path) -> None:
     """The first waits for them and has work for minutes; the second is through long before it."""
-    body = MLP.replace("epochs: 12", "epochs: 60")
-    for name, seeds in (("first", 30), ("second", 1)):
-        write_sweep(tmp_path / name, body, seeds=seeds)
+    for name, seeds in (("first", 100), ("second", 1)):
+        write_sweep(tmp_path / name, MLP, seeds=seeds)
     file = tmp_path / "first/sweep.yaml"
-    with ray_nodes() as nodes:
+    with ray_nodes(environment=altered(step_seconds=0.01)) as nodes:
         line = [sys.executable, "-m", "tests.undrawn", "run", "sweep.yaml", "--address", nodes.address]
         refused = run(nodes, file.parent, *line)
         assert refused.returncode == 2
@@ -153,4 +126,4 @@ def test_nodes_come_later_and_a_sweep_that_starts_later_gets_its_part(tmp_path: 
         first.terminate()
         end(first, 60)
     rows = rows_of(tmp_path / "second/sweep.yaml")
-    assert len(rows) == 7 and rows == rows_alone(tmp_path / "alone", body)
+    assert len(rows) == 7 and rows == rows_alone(tmp_path / "alone", MLP)

@@ -13,9 +13,10 @@ from mica.sweep.store.records import Store
 from tests.chaos.sweeps import MLP, write_sweep
 from tests.chaos.verdict import Watcher, judge, rows_of
 from tests.ray_nodes import ROOT
+from tests.services.altered import altered
 from tests.services.slurm import Slurm, running_slurm
 
-LONGER, SEEDS = MLP.replace("epochs: 12", "epochs: 150"), 2
+SEEDS, STEP_SECONDS = 2, 0.04
 """Fourteen trials of some seconds each."""
 
 
@@ -28,7 +29,7 @@ def slurm() -> Iterator[Slurm]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
     """The table of the same sweep, run by one process."""
-    file = write_sweep(tmp_path_factory.mktemp("undisturbed"), LONGER, seeds=SEEDS, claim=5.0, checkpoint=0.5)
+    file = write_sweep(tmp_path_factory.mktemp("undisturbed"), MLP, seeds=SEEDS, claim=5.0, checkpoint=0.5)
     found = subprocess.run(
         [sys.executable, "-m", "tests.undrawn", "run", "--here", str(file)],
         cwd=file.parent, env=environment(), capture_output=True, text=True,
@@ -43,11 +44,11 @@ def environment(base: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {**base, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def submitted(slurm: Slurm, script: str, folder: Path) -> subprocess.Popen[str]:
+def submitted(slurm: Slurm, script: str, folder: Path, **variables: str) -> subprocess.Popen[str]:
     """The job, waited for; ends with the highest exit code of its tasks."""
     return subprocess.Popen(
         ["sbatch", "--wait", "--parsable", "--mem=2G", str(ROOT / "cluster/slurm" / script), "sweep.yaml"],
-        cwd=folder, env=environment(slurm.environment), stdout=subprocess.PIPE, text=True,
+        cwd=folder, env={**environment(slurm.environment), **variables}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
@@ -67,14 +68,14 @@ def logs(folder: Path) -> str:
 def test_an_array_of_four_drivers_loses_nothing(
     slurm: Slurm, tmp_path: Path, undisturbed: dict[str, dict[str, object]]
 ) -> None:
-    file = write_sweep(tmp_path, LONGER, seeds=SEEDS, claim=5.0)
+    file = write_sweep(tmp_path, MLP, seeds=SEEDS, claim=5.0)
     store = Store(str(tmp_path / "results/chaos"))
 
     def records() -> int:
         return len(store.names())
 
     with Watcher(tmp_path / "results/chaos") as watcher:
-        array = submitted(slurm, "array.sbatch", tmp_path)
+        array = submitted(slurm, "array.sbatch", tmp_path, **altered(step_seconds=STEP_SECONDS))
         assert array.stdout is not None
         job = array.stdout.readline().strip()
         wait_for("the first records", 300, lambda: records() >= 2)
@@ -93,7 +94,7 @@ def test_an_array_of_four_drivers_loses_nothing(
 def test_one_ray_cluster_inside_a_job(
     slurm: Slurm, tmp_path: Path, undisturbed: dict[str, dict[str, object]]
 ) -> None:
-    file = write_sweep(tmp_path, LONGER, seeds=SEEDS, claim=5.0, checkpoint=0.5)
+    file = write_sweep(tmp_path, MLP, seeds=SEEDS, claim=5.0, checkpoint=0.5)
     job = submitted(slurm, "ray.sbatch", tmp_path)
     code = job.wait(900)
     assert code == 0, logs(tmp_path)
