@@ -34,15 +34,13 @@ help:
 quickstart: .venv/installed
 	$(BIN)/mica-sweep run sweeps/quickstart.yaml
 
-# More than cores: tests often wait for processes of their own.
-WORKERS := 3
-
+# Three at a time, on two cores too: tests often wait for processes of their own.
 test: .venv/installed
-	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder
 
 # Not part of `make test`: they need root and some of Debian's packages, and fail without them.
 test-services: .venv/services
-	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder tests/services
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder tests/services
 
 lint: .venv/installed
 	$(BIN)/ruff check .
