@@ -17,6 +17,7 @@ CELL = ["dataset", "model", *SERIES, "log10_ratio"]
 
 _MEASURES = ("accuracy", "share", "nodes")
 
+_METHOD = ["method", "budget"]
 _TELLING = re.compile(r"rounding|target|wiring|protocol[._].*")
 """Columns that may hold a grid's further axes."""
 
@@ -24,7 +25,8 @@ _TELLING = re.compile(r"rounding|target|wiring|protocol[._].*")
 def finished(trials: pd.DataFrame) -> pd.DataFrame:
     """The trials that left a mask, with the columns that reports add.
 
-    `variant`: what else tells a method's trials apart (`rounding exact`), empty where nothing does;
+    `variant`: what else tells a method's trials apart, or from most of the others' (`rounding exact`), empty
+    where nothing does;
     `ambiguous`, `spare_look`, `spare_colour`: as `Series` has them, the same in every figure;
     `log10_corrected`: null when infinite; `functional_share`: functional / placed edges, 0 when none
     is placed.
@@ -58,17 +60,25 @@ def _with_looks(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _variants(trials: pd.DataFrame) -> pd.Series:
-    """What tells the trials of one method apart beside ratio and seed, in words."""
+    """What tells a method's trials apart beside ratio and seed, or from those of most methods, in words."""
     found = pd.Series("", index=trials.index, dtype=object)
     columns = [str(column) for column in trials.columns if _TELLING.fullmatch(str(column))]
-    for _, rows in trials.groupby(["dataset", "model", "method", "budget"]):
-        words = pd.Series("", index=rows.index, dtype=object)
-        for column in columns:
-            if rows[column].nunique(dropna=False) > 1:
-                said = f", {_axis(column)} " + rows[column].astype(str)
-                words += said.where(rows[column].notna(), "")
-        found.loc[rows.index] = words.str.removeprefix(", ")
+    for _, table in trials.groupby(["dataset", "model"]):
+        usual = {column: _usual(table, column) for column in columns}
+        for _, rows in table.groupby(_METHOD):
+            words = pd.Series("", index=rows.index, dtype=object)
+            for column in columns:
+                values = rows[column]
+                if values.nunique(dropna=False) > 1 or values.iloc[0] != usual[column]:
+                    words += (f", {_axis(column)} " + values.astype(str)).where(values.notna(), "")
+            found.loc[rows.index] = words.str.removeprefix(", ")
     return found
+
+
+def _usual(table: pd.DataFrame, column: str) -> Any:
+    """What goes without saying: the value of more than half of the methods; null if there is none."""
+    counts = table[[*_METHOD, column]].drop_duplicates()[column].value_counts()
+    return counts.index[0] if len(counts) and 2 * counts.iloc[0] > counts.sum() else None
 
 
 def _axis(column: str) -> str:

@@ -102,6 +102,15 @@ def test_a_method_looks_alike_wherever_it_occurs(make: Make) -> None:
     assert len(looks) == 1
 
 
+def test_a_method_says_what_it_has_and_most_others_have_not(make: Make) -> None:
+    weights = {"mica-igq": "open", "mica-erk": "drawn", "random-erk": "drawn"}
+    rows = [make(name, 1, 0, 50.0, protocol_initial_weights=kind) for name, kind in weights.items()]
+    labels = {each.label for each, _ in by_series(cells(finished(pd.DataFrame(rows))))}
+    assert labels == {"MiCA-IGQ (initial_weights open)", "MiCA-ERK", "RPI-ERK"}
+    halves = {each.label for each, _ in by_series(cells(finished(pd.DataFrame(rows[:2]))))}
+    assert halves == {"MiCA-IGQ (initial_weights open)", "MiCA-ERK (initial_weights drawn)"}
+
+
 def test_two_methods_of_one_title_go_by_their_full_names(make: Make) -> None:
     variants = [f"mica(node_counts={counts})-igq" for counts in ("max", "min")]
     found = series(make, *variants, pruner_title="Ours")
