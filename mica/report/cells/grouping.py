@@ -17,22 +17,25 @@ CELL = ["dataset", "model", *SERIES, "log10_ratio"]
 
 _MEASURES = ("accuracy", "share", "nodes")
 
-_METHOD = ["method", "budget"]
 _TELLING = re.compile(r"rounding|target|wiring|protocol[._].*")
 """Columns that may hold a grid's further axes."""
+
+_UNSAID = {"rounding": "floor", "target": "nominal", "wiring": "kept", "protocol_initial_weights": "drawn"}
+"""Of those a mask or its training is another by: what goes without saying."""
 
 
 def finished(trials: pd.DataFrame) -> pd.DataFrame:
     """The trials that left a mask, with the columns that reports add.
 
-    `variant`: what else tells a method's trials apart, or from most of the others' (`rounding exact`), empty
-    where nothing does;
+    `variant`: what else tells a method's trials apart (`rounding exact`), empty where nothing does;
+    `unlike`: what all of them have, and other methods' have not;
     `ambiguous`, `spare_look`, `spare_colour`: as `Series` has them, the same in every figure;
     `log10_corrected`: null when infinite; `functional_share`: functional / placed edges, 0 when none
     is placed.
     """
     kept = trials[trials["outcome"] != "failed"].reset_index(drop=True)
     kept["variant"] = _variants(kept)
+    kept["unlike"] = _unlike(kept)
     for column in ("pruner_title", "distribution_title"):
         # A record knows the title that its own sweep file gave; a method has one in a report.
         kept[column] = kept[column].fillna("").astype(str).groupby(kept["method"]).transform("max")
@@ -60,25 +63,31 @@ def _with_looks(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _variants(trials: pd.DataFrame) -> pd.Series:
-    """What tells a method's trials apart beside ratio and seed, or from those of most methods, in words."""
+    """What tells the trials of one method apart beside ratio and seed, in words."""
     found = pd.Series("", index=trials.index, dtype=object)
     columns = [str(column) for column in trials.columns if _TELLING.fullmatch(str(column))]
-    for _, table in trials.groupby(["dataset", "model"]):
-        usual = {column: _usual(table, column) for column in columns}
-        for _, rows in table.groupby(_METHOD):
-            words = pd.Series("", index=rows.index, dtype=object)
-            for column in columns:
-                values = rows[column]
-                if values.nunique(dropna=False) > 1 or values.iloc[0] != usual[column]:
-                    words += (f", {_axis(column)} " + values.astype(str)).where(values.notna(), "")
-            found.loc[rows.index] = words.str.removeprefix(", ")
+    for _, rows in trials.groupby(["dataset", "model", "method", "budget"]):
+        words = pd.Series("", index=rows.index, dtype=object)
+        for column in columns:
+            if rows[column].nunique(dropna=False) > 1:
+                said = f", {_axis(column)} " + rows[column].astype(str)
+                words += said.where(rows[column].notna(), "")
+        found.loc[rows.index] = words.str.removeprefix(", ")
     return found
 
 
-def _usual(table: pd.DataFrame, column: str) -> Any:
-    """What goes without saying: the value of more than half of the methods; null if there is none."""
-    counts = table[[*_METHOD, column]].drop_duplicates()[column].value_counts()
-    return counts.index[0] if len(counts) and 2 * counts.iloc[0] > counts.sum() else None
+def _unlike(trials: pd.DataFrame) -> pd.Series:
+    """Where methods of one data set and model differ: what one has that is not as by default, in words."""
+    words = pd.Series("", index=trials.index, dtype=object)
+    table = ["dataset", "model"]
+    for column, unsaid in _UNSAID.items():
+        if column in trials and len(trials):
+            values = trials[column]
+            differ = trials.groupby(table)[column].transform("nunique") > 1
+            alike = trials.groupby([*table, "method", "budget"])[column].transform("nunique") == 1
+            said = f", {_axis(column)} " + values.astype(str)
+            words += said.where(differ & alike & values.notna() & values.ne(unsaid), "")
+    return words.str.removeprefix(", ")
 
 
 def _axis(column: str) -> str:

@@ -88,6 +88,9 @@ class Series:
     distribution: str
     budget: str
     variant: str = ""
+    """What tells its trials from others of this method."""
+    unlike: str = ""
+    """What all of this method's have and other methods' have not."""
     pruner_options: str = ""
     """Those that are not as by default, `node_counts=max`; likewise the distribution's."""
     distribution_options: str = ""
@@ -169,8 +172,8 @@ class Series:
         return "" if self.pruner_title else self.pruner_options
 
     @property
-    def _more(self) -> tuple[str, str]:
-        return "corrected" if self.budget == "corrected" else "", self.variant
+    def _more(self) -> tuple[str, str, str]:
+        return "corrected" if self.budget == "corrected" else "", self.variant, self.unlike
 
     @property
     def colour(self) -> str:

@@ -7,8 +7,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from mica.report.cells import grouping
 from mica.report.cells.grouping import by_series, cells, finished
 from mica.report.cells.series import Series
+from mica.training.protocol import Protocol
+from mica.trial import TrialSpec
 
 Make = Callable[..., dict[str, Any]]
 
@@ -102,13 +105,27 @@ def test_a_method_looks_alike_wherever_it_occurs(make: Make) -> None:
     assert len(looks) == 1
 
 
-def test_a_method_says_what_it_has_and_most_others_have_not(make: Make) -> None:
-    weights = {"mica-igq": "open", "mica-erk": "drawn", "random-erk": "drawn"}
-    rows = [make(name, 1, 0, 50.0, protocol_initial_weights=kind) for name, kind in weights.items()]
-    labels = {each.label for each, _ in by_series(cells(finished(pd.DataFrame(rows))))}
-    assert labels == {"MiCA-IGQ (initial_weights open)", "MiCA-ERK", "RPI-ERK"}
-    halves = {each.label for each, _ in by_series(cells(finished(pd.DataFrame(rows[:2]))))}
-    assert halves == {"MiCA-IGQ (initial_weights open)", "MiCA-ERK (initial_weights drawn)"}
+def test_a_method_says_what_others_have_not(make: Make) -> None:
+    rows = [
+        make("mica-igq", 1, 0, 50.0, protocol_initial_weights="open", rounding="exact"),
+        make("mica-erk", 1, 0, 50.0, protocol_initial_weights="drawn", rounding="exact"),
+        make("random-erk", 1, 0, 50.0, protocol_initial_weights="drawn", rounding="exact"),
+    ]
+
+    def labels(rows: list[dict[str, object]]) -> set[str]:
+        return {each.label for each, _ in by_series(cells(finished(pd.DataFrame(rows))))}
+
+    assert labels(rows) == {"MiCA-IGQ (initial_weights open)", "MiCA-ERK", "RPI-ERK"}
+    assert labels([rows[0]]) == {"MiCA-IGQ"}
+    assert labels([*rows, {**rows[0], "protocol_initial_weights": "drawn"}]) == {
+        "MiCA-IGQ (initial_weights open)", "MiCA-IGQ (initial_weights drawn)", "MiCA-ERK", "RPI-ERK",
+    }  # fmt: skip
+
+
+def test_what_goes_without_saying_is_what_mica_does_unasked() -> None:
+    unasked = {name: TrialSpec.model_fields[name].default for name in ("rounding", "target", "wiring")}
+    unasked["protocol_initial_weights"] = Protocol().initial_weights
+    assert unasked == grouping._UNSAID
 
 
 def test_two_methods_of_one_title_go_by_their_full_names(make: Make) -> None:
