@@ -217,6 +217,7 @@ class Clerk:
             spec.protocol.epochs,
             report.val_top1,
             at.seconds,
+            report.trains,
         )
 
     def _record(self, spec: TrialSpec, ended: Ended) -> Record:

@@ -135,7 +135,9 @@ class _Watch:
             self._warned = True
             log.warning("%s makes no progress: nothing for %.0f s", spec, now - self._moved)
         host, epochs = os.uname().nodename, spec.protocol.epochs
-        running = Running(spec.key, str(spec), host, report.epoch, epochs, report.val_top1, now - self._since)
+        running = Running(
+            spec.key, str(spec), host, report.epoch, epochs, report.val_top1, now - self._since, report.trains
+        )
         self._progress([running])
         return False
 

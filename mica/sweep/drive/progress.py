@@ -27,6 +27,11 @@ class Report:
     val_top1: float | None = None
     """After the last of them, percent."""
 
+    @property
+    def trains(self) -> bool:
+        """Whether a batch is done; before it a mask is made and, once on a machine, kernels are compiled."""
+        return self.steps > 1 or self.epoch > 0
+
 
 @dataclass(frozen=True)
 class Running:
@@ -44,6 +49,8 @@ class Running:
     """After the last epoch, percent."""
     seconds: float
     """Since it was handed out."""
+    trains: bool = True
+    """False: it is being prepared."""
 
     @property
     def share(self) -> float:
@@ -51,5 +58,7 @@ class Running:
         return self.epoch / self.epochs if self.epochs else 0.0
 
     def __str__(self) -> str:
+        if not self.trains:
+            return f"{self.trial} in preparation"
         accuracy = "" if self.val_top1 is None else f", val top-1 {self.val_top1:.1f} %"
         return f"{self.trial} epoch {self.epoch}/{self.epochs}{accuracy}"
