@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.services.processes import Service
 
 _LOGGED_IN = ("HOME", "PYTHONPATH", "STEP_SECONDS")
+"""What of the environment ssh gives whoever logs in."""
 
 
 @dataclass(frozen=True)
