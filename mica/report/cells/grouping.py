@@ -21,7 +21,7 @@ _TELLING = re.compile(r"rounding|target|wiring|protocol[._].*")
 """Columns that may hold a grid's further axes."""
 
 _UNSAID = {"rounding": "floor", "target": "nominal", "wiring": "kept", "protocol_initial_weights": "drawn"}
-"""Of those a mask or its training is another by: what goes without saying."""
+"""The defaults of some of them, which go without saying: others are named, where methods differ."""
 
 
 def finished(trials: pd.DataFrame) -> pd.DataFrame:
